@@ -1,0 +1,69 @@
+"""What the connections of one server share: who is open, what runs, how many requests were answered.
+
+One `ServerState` belongs to one `Server` and is touched only by the thread of its event loop.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import asyncio
+
+Header = tuple[bytes, bytes]
+
+
+class ServerState:
+    """Shared by every protocol object of a server; the first four attributes are those that custom protocols use."""
+
+    def __init__(self) -> None:
+        self.total_requests = 0
+        """Responses completed since the start. WebSockets are not counted."""
+        self.connections: set[Any] = set()
+        """The protocol object of every open connection; each has `shutdown()`, ours also `retire()`."""
+        self.tasks: set[asyncio.Task[None]] = set()
+        """The task of every request that is being answered."""
+        self.max_requests: int | None = None
+        """Call `on_max_requests` when `total_requests` reaches this; None: never."""
+        self.on_max_requests: Callable[[], None] | None = None
+        self.draining: Literal["retire", "stop"] | None = None
+        """Why responses say `connection: close` now; None: they do not."""
+        self._headers: list[Header] = []
+        self._dated = False
+        self._second = -1
+        self._default_headers: list[Header] = []
+        self._default_block = b""
+
+    def set_headers(self, headers: Sequence[Header], *, date: bool) -> None:
+        """Set the headers that every response begins with; `date` puts a Date, renewed once a second, before them."""
+        self._headers = list(headers)
+        self._dated = date
+        self._second = -1
+        self._render()
+
+    @property
+    def default_headers(self) -> list[Header]:
+        """The headers that every response begins with, the Date of this second among them."""
+        if self._dated and int(time.time()) != self._second:
+            self._render()
+        return self._default_headers
+
+    @default_headers.setter
+    def default_headers(self, headers: list[Header]) -> None:
+        self.set_headers(headers, date=False)
+
+    @property
+    def default_block(self) -> bytes:
+        """`default_headers` as bytes of a response head. The hot path reads this once a response."""
+        if self._dated and int(time.time()) != self._second:
+            self._render()
+        return self._default_block
+
+    def _render(self) -> None:
+        self._second = int(time.time())
+        date = [(b"date", formatdate(self._second, usegmt=True).encode())] if self._dated else []
+        self._default_headers = date + self._headers
+        self._default_block = b"".join(b"%s: %s\r\n" % header for header in self._default_headers)
