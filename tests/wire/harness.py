@@ -1,0 +1,149 @@
+"""Words for the tests of this folder: connect, tell the application what to do, ask it what it saw, judge a refusal."""
+
+from __future__ import annotations
+
+import ast
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote_from_bytes
+
+from tests.support import Response, Running, Wire
+
+Message = dict[str, Any]
+
+HOST = b"Host: example.org\r\n"
+GET = b"GET / HTTP/1.1\r\n" + HOST + b"\r\n"
+LAST = b"GET /last HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n"
+"""A request that ends its connection: what comes before it must have left the stream in order."""
+
+
+# -- requests --
+
+
+def get(target: bytes = b"/", fields: bytes = b"", version: bytes = b"1.1", method: bytes = b"GET") -> bytes:
+    return method + b" " + target + b" HTTP/" + version + b"\r\n" + HOST + fields + b"\r\n"
+
+
+def post(body: bytes, fields: bytes = b"", target: bytes = b"/", version: bytes = b"1.1") -> bytes:
+    return get(target, b"Content-Length: %d\r\n" % len(body) + fields, version, b"POST") + body
+
+
+def chunked(body: bytes, fields: bytes = b"", target: bytes = b"/") -> bytes:
+    """A chunked POST; `body` is already in chunks."""
+    return get(target, b"Transfer-Encoding: chunked\r\n" + fields, method=b"POST") + body
+
+
+def start(status: Any = 200, *headers: tuple[bytes, bytes]) -> Message:
+    return {"type": "http.response.start", "status": status, "headers": list(headers)}
+
+
+def body(data: bytes = b"", more: bool = False) -> Message:
+    return {"type": "http.response.body", "body": data, "more_body": more}
+
+
+def play(*steps: tuple[Any, ...] | str) -> bytes:
+    """The target that makes the application run these steps (see `app.py`); a str is a step's source."""
+    source = "[" + ", ".join(step if isinstance(step, str) else repr(step) for step in steps) + "]"
+    return b"/play?" + quote_from_bytes(source.encode(), safe="()[]{}:,=*").encode()
+
+
+def sends(*messages: Message) -> bytes:
+    """The target that makes the application send these messages, without receiving any."""
+    return play(*(("send", message) for message in messages))
+
+
+# -- answers --
+
+
+@dataclass(frozen=True)
+class Echo:
+    """What the application saw of one request."""
+
+    scope: dict[str, Any]
+    body: bytes
+    types: list[str]
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        return self.scope["headers"]  # type: ignore[no-any-return]
+
+
+def echo(response: Response) -> Echo:
+    assert response.status == 200, (response.status, response.body)
+    return Echo(**ast.literal_eval(response.body.decode()))
+
+
+def ask(server: Running, request: bytes, method: str = "GET") -> Response:
+    """One request over a connection of its own."""
+    with Wire.connect(server) as wire:
+        return wire.request(request, method)
+
+
+def assert_refusal(response: Response, status: int = 400) -> None:
+    """The answer is the server's own: its text, the default headers, and the last of its connection."""
+    assert response.status == status, (response.status, response.body)
+    assert response.reason
+    expected = "Invalid HTTP request received." if status == 400 else response.reason
+    assert response.body.decode() == expected
+    assert response.get("content-type") == b"text/plain; charset=utf-8"
+    assert response.get("content-length") == str(len(expected)).encode()
+    assert response.get("connection") == b"close"
+    assert response.get("server") == b"uvicorn"
+    assert response.get("date") is not None
+
+
+def assert_refused(wire: Wire, status: int = 400) -> Response:
+    """The next answer is a refusal, and nothing but the end of the connection follows, no reset."""
+    response = wire.read_response()
+    assert_refusal(response, status)
+    assert_ended(wire)
+    return response
+
+
+def assert_ended(wire: Wire, within: float = 5) -> None:
+    rest = wire.read_until_close(within)
+    assert (rest, wire.ended) == (b"", "eof")
+
+
+# -- the journal of the application --
+
+
+def port_of(wire: Wire) -> int:
+    return wire.sock.getsockname()[1]  # type: ignore[no-any-return]
+
+
+def journal(server: Running, port: int | Wire) -> list[dict[str, Any]]:
+    """The calls that came over this client port: their `scope`, what they `received` and `sent`, their `outcome`."""
+    number = port_of(port) if isinstance(port, Wire) else port
+    return ast.literal_eval(ask(server, get(b"/journal?%d" % number)).body.decode())  # type: ignore[no-any-return]
+
+
+def paths(server: Running, port: int | Wire) -> list[str]:
+    return [call["scope"]["path"] for call in journal(server, port)]
+
+
+def wait_for_call(
+    server: Running,
+    port: int | Wire,
+    wanted: Callable[[dict[str, Any]], bool] = lambda call: call["outcome"] != "running",
+    timeout: float = 5,
+) -> dict[str, Any]:
+    """The first call of this client port that is as wanted; waits for it."""
+    deadline = time.monotonic() + timeout
+    while True:
+        calls = journal(server, port)
+        for call in calls:
+            if wanted(call):
+                return call
+        assert time.monotonic() < deadline, f"no such call in {timeout} s among {calls}"
+        time.sleep(0.01)  # the application has no event for us
+
+
+def release(server: Running, name: str) -> None:
+    ask(server, get(b"/release?" + name.encode()))
+
+
+def usage(server: Running) -> dict[str, int]:
+    return ast.literal_eval(ask(server, get(b"/usage")).body.decode())  # type: ignore[no-any-return]
