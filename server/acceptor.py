@@ -1,0 +1,197 @@
+"""One listening socket while it is served: how connections come in, and how it stops without losing one.
+
+Accepting is the event loop's work where that is possible, since it is faster in C. We accept ourselves
+- under TLS, because a connection counts from its accept, not from the end of its handshake, when we wait for the last;
+- when several workers share the socket and take turns (`gate`);
+- when the socket came to us listening and its backlog cannot be read: the loop would set another one.
+
+A loop that closes a listening socket drops what waits in the kernel's accept queue: clients that think they are
+connected get a reset. So the loop serves a duplicate; when it has let go, the original is emptied, then closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import socket
+import ssl as ssl_module
+import struct
+import sys
+from collections.abc import Callable
+from typing import Any
+
+logger = logging.getLogger("uvicorn.error")
+
+ProtocolFactory = Callable[[], asyncio.Protocol]
+Gate = Callable[[], float]
+
+_ACCEPTS_PER_WAKEUP = 64  # then other connections have their turn
+_ACCEPTS_AT_STOP = 8192  # a flood must not keep a stopping server from stopping
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_EXHAUSTED_PAUSE = 1.0  # seconds
+
+
+def listening_backlog(sock: socket.socket) -> int | None:
+    """Return the backlog of a socket that listens, None where the system does not tell (UNIX sockets, macOS)."""
+    if not hasattr(socket, "TCP_INFO") or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return None
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32)
+    except OSError:
+        return None
+    # struct tcp_info: 8 bytes, then u32s; of a listening socket tcpi_sacked is the backlog (tcp_get_info() in Linux).
+    return int(struct.unpack_from("=I", info, 28)[0]) or None
+
+
+def is_listening(sock: socket.socket) -> bool:
+    """Say whether listen() was called on the socket."""
+    try:
+        return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    except OSError:  # macOS answers for TCP only
+        return False
+
+
+class Acceptor:
+    """Serves `sock`, which stays the caller's to close, until `stop()`.
+
+    `backlog` is for a socket that does not listen yet; one that does keeps its own. `gate` is asked before each
+    accept for the seconds to hold back, so that another worker may take the connection.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        factory: ProtocolFactory,
+        *,
+        backlog: int,
+        ssl: ssl_module.SSLContext | None = None,
+        handshake_timeout: float | None = None,
+        gate: Gate | None = None,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._sock = sock
+        self._factory = factory
+        self._backlog = backlog
+        self._gate = gate
+        self._tls: dict[str, Any] = {}
+        if ssl is not None:
+            self._tls = {"ssl": ssl, "ssl_handshake_timeout": handshake_timeout or None}
+        self.pending: set[asyncio.Task[None]] = set()
+        """Connections accepted here that are not protocol objects yet: TLS handshakes."""
+        self._server: asyncio.AbstractServer | None = None
+        self._resumption: asyncio.TimerHandle | None = None
+        self._serving = False
+
+    async def start(self) -> asyncio.AbstractServer | Acceptor:
+        """Accept from now on. Returns what stands for this socket in `Server.servers`. OSError if it cannot listen."""
+        backlog: int | None = self._backlog
+        if is_listening(self._sock):
+            backlog = listening_backlog(self._sock)
+        else:
+            self._sock.listen(self._backlog)
+        self._sock.setblocking(False)
+        self._serving = True
+        if backlog is None or self._tls or self._gate is not None:
+            self._loop.add_reader(self._sock.fileno(), self._accept_some)
+            return self
+        duplicate = self._sock.dup()
+        duplicate.setblocking(False)
+        options: dict[str, Any] = {}
+        create: Callable[..., Any] = self._loop.create_server
+        if duplicate.family == getattr(socket, "AF_UNIX", None):
+            create = self._loop.create_unix_server
+            if sys.version_info >= (3, 13) and isinstance(self._loop, asyncio.SelectorEventLoop):
+                options["cleanup_socket"] = False  # whoever bound the path removes it
+        try:
+            server: asyncio.AbstractServer = await create(self._factory, sock=duplicate, backlog=backlog, **options)
+        except BaseException:
+            duplicate.close()
+            raise
+        self._server = server
+        return server
+
+    def stop(self, *, accept_rest: bool) -> None:
+        """Accept no more. `accept_rest` first takes in everything that waits in the kernel's queue."""
+        if not self._serving:
+            return
+        self._serving = False
+        if self._server is not None:
+            self._server.close()
+        else:
+            self._loop.remove_reader(self._sock.fileno())
+        if self._resumption is not None:
+            self._resumption.cancel()
+        if accept_rest:
+            self._accept(_ACCEPTS_AT_STOP)
+
+    # What asyncio.Server offers, for those who look into `Server.servers`.
+
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        """The listening socket, while it is served."""
+        return (self._sock,) if self._serving else ()
+
+    def is_serving(self) -> bool:
+        """Say whether connections are accepted."""
+        return self._serving
+
+    def close(self) -> None:
+        """Accept no more; what waits in the kernel's queue stays there."""
+        self.stop(accept_rest=False)
+
+    async def wait_closed(self) -> None:
+        """Return at once: `close()` leaves nothing to wait for."""
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the loop that accepts."""
+        return self._loop
+
+    # Accepting ourselves.
+
+    def _accept_some(self) -> None:
+        if self._gate is None:
+            self._accept(_ACCEPTS_PER_WAKEUP)
+        elif (delay := self._gate()) > 0:
+            self._hold(delay)
+        else:
+            self._accept(1)
+
+    def _hold(self, seconds: float) -> None:
+        self._loop.remove_reader(self._sock.fileno())
+        self._resumption = self._loop.call_later(seconds, self._resume)
+
+    def _resume(self) -> None:
+        self._resumption = None
+        self._loop.add_reader(self._sock.fileno(), self._accept_some)
+        self._accept(1)  # whatever the gate says: nobody may have taken it meanwhile
+
+    def _accept(self, count: int) -> None:
+        for _ in range(count):
+            try:
+                connection, _address = self._sock.accept()
+            except BlockingIOError:
+                return
+            except OSError as exc:
+                if exc.errno in _EXHAUSTED and self._serving:
+                    logger.warning("cannot accept connections: %s; trying again in %g s", exc, _EXHAUSTED_PAUSE)
+                    if self._resumption is None:
+                        self._hold(_EXHAUSTED_PAUSE)
+                    return
+                if exc.errno == errno.EBADF or not self._serving:
+                    return
+                continue  # this one left while it waited, accept(2)
+            connection.setblocking(False)
+            task = self._loop.create_task(self._connect(connection))
+            self.pending.add(task)
+            task.add_done_callback(self.pending.discard)
+
+    async def _connect(self, connection: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(self._factory, connection, **self._tls)
+        except Exception as exc:
+            # A failed handshake: a scanner, a client that speaks HTTP to a TLS port, a certificate it does not trust.
+            logger.debug("connection failed before its first request: %s", exc or type(exc).__name__)
+            with contextlib.suppress(OSError):
+                connection.close()
