@@ -28,6 +28,9 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from uvicorn._compat import asyncio_run
+from uvicorn.errors import ListenError
+
 from .acceptor import Acceptor, Gate
 from .state import ServerState
 from .waker import SignalWakeup, Waker
@@ -121,8 +124,7 @@ class Server:
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve in a new event loop until it is over. KeyboardInterrupt after a SIGINT, as asyncio.run() has it."""
         factory = self.config.get_loop_factory()
-        with asyncio.Runner(loop_factory=factory) as runner:
-            runner.run(self.serve(sockets=sockets))
+        asyncio_run(self.serve(sockets=sockets), loop_factory=factory)
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve in the running loop; in the main thread SIGINT and SIGTERM stop it."""
@@ -151,7 +153,7 @@ class Server:
     # -- Starting up --
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Bind, run the lifespan's startup, then listen. SystemExit(3) if one of them fails, after a line that says why."""
+        """Bind, run the lifespan's startup, then listen. SystemExit(3), after a line that says why, if one fails."""
         self._attach()
         try:
             self._bind(sockets)
@@ -165,7 +167,7 @@ class Server:
                 raise SystemExit(_STARTUP_FAILURE)
             try:
                 await self._listen()
-            except OSError as exc:  # another socket of this address began to listen since we bound ours
+            except (OSError, ListenError) as exc:  # another socket of this address began to listen since we bound ours
                 logger.error(exc)
                 self._stop_accepting(accept_rest=False)
                 await self.lifespan.shutdown()
@@ -184,7 +186,7 @@ class Server:
             # Duplicates: loops close what they are given, and the owner of these may close them once more.
             self._sockets = [sock.dup() for sock in sockets]
             return
-        from uvicorn.listeners import ListenError, open_listeners
+        from uvicorn.listeners import open_listeners
 
         try:
             self._listeners = open_listeners(self.config)
@@ -194,20 +196,19 @@ class Server:
         self._sockets = [listener.sock for listener in self._listeners]
 
     async def _listen(self) -> None:
-        config, state, loop = self.config, self.server_state, asyncio.get_running_loop()
+        config, state = self.config, self.server_state
         state.draining = None
         state.set_headers(config.encoded_headers, date=config.date_header)
         state.max_requests = self.limit_max_requests
         state.on_max_requests = self._wake
-        protocol_class = config.http_protocol_class
-        app_state = self.lifespan.state
-
-        def create_protocol() -> asyncio.Protocol:
-            protocol: asyncio.Protocol = protocol_class(
-                config=config, server_state=state, app_state=app_state, _loop=loop
-            )
-            return protocol
-
+        protocol_class: Callable[..., asyncio.Protocol] = config.http_protocol_class
+        create_protocol = functools.partial(
+            protocol_class,
+            config=config,
+            server_state=state,
+            app_state=self.lifespan.state,
+            _loop=asyncio.get_running_loop(),
+        )
         for listener in self._listeners:
             listener.listen(config.backlog)
         self.servers = []
@@ -227,10 +228,9 @@ class Server:
     def _log_running(self) -> None:
         # Sockets that were given have been announced by whoever made them.
         if self._listeners:
-            from uvicorn.listeners import running_line
+            from uvicorn.listeners import running_lines
 
-            for listener in self._listeners:
-                message, color_message, args = running_line(listener, self.config)
+            for message, color_message, args in running_lines(self._listeners, self.config):
                 logger.info(message, *args, extra={"color_message": color_message})
 
     # -- Serving --
@@ -311,6 +311,8 @@ class Server:
             sock.close()
         if self.on_accept_stopped is not None:
             self.on_accept_stopped()
+        for _ in range(2):  # read first what has arrived already: then a connection with a request in it is not idle
+            await asyncio.sleep(0)
         await self._drain()
         if not self.force_exit:
             await self._unless_forced(self.lifespan.shutdown())
