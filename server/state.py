@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     import asyncio
 
+    from .service import Service
+
 Header = tuple[bytes, bytes]
 
 
@@ -31,6 +33,8 @@ class ServerState:
         self.on_max_requests: Callable[[], None] | None = None
         self.draining: Literal["retire", "stop"] | None = None
         """Why responses say `connection: close` now; None: they do not."""
+        self.service: Service | None = None
+        """What the HTTP connections share besides; made at the first one."""
         self._headers: list[Header] = []
         self._dated = False
         self._second = -1

@@ -1,0 +1,545 @@
+"""One HTTP/1.1 connection: the asyncio shell around head, body, cycle and response.
+
+    bytes -> head.HeadReader -> Head -> scope -> RequestResponseCycle -> task -> application
+    application -> RequestResponseCycle -> bytes -> transport
+
+At any time a connection is in one phase, and has at most one deadline, which `connections.Sweep` watches:
+
+    FRESH     nothing was received yet                        header time-out, then closed
+    HEAD      a part of a head was received                   header time-out, then 408
+    BUSY      a request is being answered                     while the application waits for body: body time-out, 408
+                                                              while the client does not read: write time-out, reset
+    DISCARD   answered; the rest of the request is skipped    keep-alive time-out
+    IDLE      answered; the next request may come             keep-alive time-out
+    LINGER    our side is closed, theirs is read out          a moment, then closed
+    CLOSING   the last bytes are on their way                 write time-out, then reset
+
+Pipelined requests wait as bytes, with reading paused, until the response before them is complete: nothing is parsed
+ahead, so every refusal stands behind the answers of the requests before it (RFC 9112 9.3.2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from .body import ChunkedBody
+from .cycle import RequestResponseCycle, service_unavailable
+from .head import CHUNKED, Head, Refusal, Tokenizer, check_unfinished, skip_empty_lines
+from .limits import over_concurrency
+from .response import short_response
+from .scope import http_scope
+from .service import Service
+from .utils import get_local_addr, get_remote_addr, is_ssl
+
+if TYPE_CHECKING:
+    from uvicorn.config import Config
+
+    from .state import ServerState
+
+
+# Plain numbers, in the order of a connection's life: the hot path compares them.
+FRESH, HEAD, IDLE, BUSY, DISCARD, LINGER, CLOSING, CLOSED = range(8)
+
+HIGH_WATER = 65536
+"""Octets of a request body that wait for the application before reading is paused."""
+
+_MAX_DISCARD = 65536  # octets of an unread body that are skipped for the sake of the connection
+_LINGER_PAUSE = 1.0  # seconds without an octet after which a lingering connection is closed
+_LINGER_TOTAL = 5.0  # seconds after which it is closed anyway
+_FRESH_GRACE = 1.0  # seconds that a stopping server gives a request that may be on its way
+
+_TEXTS = {
+    400: b"Invalid HTTP request received.",
+    408: b"Request Timeout",
+    414: b"URI Too Long",
+    417: b"Expectation Failed",
+    431: b"Request Header Fields Too Large",
+    503: b"Service Unavailable",
+}
+
+
+class HTTPConnection(asyncio.Protocol):
+    """Serves the requests of one connection, one after the other. Lives in the thread of its event loop."""
+
+    __slots__ = (
+        "_buffer",
+        "_chunks",
+        "_close_after",
+        "_discarded",
+        "_drain_waiters",
+        "_left",
+        "_linger_end",
+        "_reading_paused",
+        "_stalled_at",
+        "client",
+        "cycle",
+        "deadline",
+        "half_closed",
+        "phase",
+        "scheme",
+        "server",
+        "service",
+        "transport",
+        "write_paused",
+    )
+
+    tokenize: Tokenizer
+    """Splits the field lines of a head; each subclass has its own."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        service = server_state.service
+        if service is None or service.config is not config or service.loop is not _loop:
+            if not config.loaded:
+                config.load()
+            loop = _loop or asyncio.get_event_loop()
+            service = Service.of(config, server_state, app_state, loop, type(self).tokenize)
+        self.service: Service = service
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # until connection_made
+        self.client: tuple[str, int] | None = None
+        self.server: tuple[str, int | None] | None = None
+        self.scheme = "http"
+        self.cycle: RequestResponseCycle | None = None
+        self.phase = FRESH
+        self.deadline = inf
+        self.half_closed = False  # the client has sent all that it will send
+        self.write_paused = False
+        self._buffer = b""  # a head that is not complete, or what follows the request that is being answered
+        self._left = 0  # octets of the body still to come, if its length was declared
+        self._chunks: ChunkedBody | None = None  # the state of a chunked body that is still coming
+        self._reading_paused = False
+        self._close_after = False  # whatever the response has promised
+        self._drain_waiters: list[asyncio.Future[None]] | None = None
+        self._stalled_at = 0  # octets that waited to be sent when the write time-out began
+        self._discarded = 0
+        self._linger_end = 0.0
+
+    # -- asyncio: the transport's side --------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        service = self.service
+        self.transport = transport
+        self.client = get_remote_addr(transport)
+        self.server = get_local_addr(transport)
+        if is_ssl(transport):
+            self.scheme = "https"
+        connections = service.state.connections
+        connections.add(self)
+        self.deadline = self._after(service.header_timeout)
+        service.sweep.watch()
+        service.trace(self.client, "HTTP connection made")
+        if service.state.draining == "stop":
+            self.shutdown()
+        if len(connections) > service.cap:
+            self._make_room()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        service = self.service
+        service.state.connections.discard(self)
+        service.trace(self.client, "HTTP connection lost")
+        cycle, self.cycle = self.cycle, None
+        self.phase = CLOSED
+        self.deadline = inf
+        self._buffer = b""
+        self._chunks = None
+        if cycle is not None:
+            cycle.lose()
+        self._wake_writers()
+
+    def data_received(self, data: bytes) -> None:
+        phase = self.phase
+        if phase <= IDLE:
+            if self._buffer:
+                data = self._buffer + data
+                self._buffer = b""
+            elif (head := self.service.heads.remembered.get(data)) is not None:
+                self._start(head, data, b"")  # the whole of a request that was read before
+                return
+            self._read_head(data)
+        elif phase <= DISCARD:
+            if self._left or self._chunks is not None:
+                self._read_body(data)
+            else:
+                self._keep(data)
+        elif phase == LINGER:
+            self.deadline = min(self.service.loop.time() + _LINGER_PAUSE, self._linger_end)
+
+    def eof_received(self) -> bool | None:
+        phase = self.phase
+        if self.scheme == "https" or phase in (FRESH, IDLE, DISCARD, LINGER, CLOSING, CLOSED):
+            return None  # the transport closes itself
+        self.half_closed = True
+        if phase == HEAD:
+            self._refuse(Refusal(400, "closed in the middle of a head"))
+        elif self._left or self._chunks is not None:
+            self._refuse(Refusal(400, "closed in the middle of a body"))
+        elif self.cycle is not None:
+            # All was asked: the answer is still given. An application that watches for the client's leaving is told,
+            # since a client that has gone for good looks the same until something is written to it.
+            self.cycle.wake()
+        return True
+
+    def pause_writing(self) -> None:
+        self.write_paused = True
+        self._stalled_at = self.transport.get_write_buffer_size()  # type: ignore[attr-defined,unused-ignore]
+        if self.phase == BUSY:
+            self.deadline = self._after(self.service.write_timeout)
+
+    def resume_writing(self) -> None:
+        self.write_paused = False
+        if self.phase == BUSY:
+            self.deadline = inf
+            if self.cycle is not None and self.cycle.waits_for_body:
+                self.await_body()
+        self._wake_writers()
+
+    # -- The request --------------------------------------------------------------------------------------------------
+
+    def _read_head(self, data: bytes) -> None:
+        """Read one head from `data`, which begins where a request may begin."""
+        heads = self.service.heads
+        try:
+            if data.startswith(b"\r\n"):
+                data = data[skip_empty_lines(data) :]
+            end = data.find(b"\r\n\r\n")
+            if end < 0:
+                check_unfinished(data, heads.limits)
+                head = None
+            else:
+                end += 4
+                raw = data if end == len(data) else data[:end]
+                head = heads.remembered.get(raw) or heads.read(raw)
+        except Refusal as refusal:
+            self._refuse(refusal)
+            return
+        if head is None:
+            self._buffer = data
+            if self.half_closed:
+                self._refuse(Refusal(400, "closed in the middle of a head"))
+            elif self.phase != HEAD:
+                self.phase = HEAD
+                self.deadline = self._after(self.service.header_timeout)
+                if self.service.state.draining == "stop":
+                    self.shutdown()
+            return
+        self._start(head, raw, data[end:] if end < len(data) else b"")
+
+    def _start(self, head: Head, raw: bytes, rest: bytes) -> None:
+        """Begin to answer the request `head`; `rest` is what was received behind it."""
+        service = self.service
+        if head.upgrade and self._upgrade(head, raw, rest):
+            return
+        self.phase = BUSY
+        self.deadline = inf
+        scope = http_scope(head, service, self)
+        self.cycle = cycle = RequestResponseCycle(self, service, scope, head)
+        state = service.state
+        app = service.app if head.forwarded else service.plain_app
+        if service.limit_concurrency is not None and over_concurrency(
+            service.limit_concurrency, len(state.connections), len(state.tasks)
+        ):
+            service.note("Exceeded concurrency limit.")
+            app = service_unavailable
+        if service.config.reset_contextvars:
+            task = service.loop.create_task(cycle.run(app), context=service.new_context())
+        else:
+            task = service.loop.create_task(cycle.run(app))
+        cycle.task = task
+        state.tasks.add(task)
+        if head.length:
+            if head.length == CHUNKED:
+                self._chunks = ChunkedBody()
+            else:
+                self._left = head.length
+            if rest:
+                self._read_body(rest)
+        elif rest:
+            self._keep(rest)
+
+    def _upgrade(self, head: Head, raw: bytes, rest: bytes) -> bool:
+        """Hand the connection to the WebSocket protocol; False: the request is served as HTTP (RFC 9110 7.8)."""
+        service = self.service
+        config = service.config
+        if not head.is_websocket or config.ws_protocol_class is None or head.length:
+            service.note("Unsupported upgrade request.")
+            if head.is_websocket and config.ws_protocol_class is None and config.ws != "none":
+                service.note(
+                    "No supported WebSocket library detected. Please use \"pip install 'uvicorn[standard]'\", "
+                    "or install 'websockets' or 'wsproto' manually."
+                )
+            return False
+        service.trace(self.client, "Upgrading to WebSocket")
+        self.phase = CLOSED
+        self.deadline = inf
+        service.state.connections.discard(self)
+        if self._reading_paused:
+            self.transport.resume_reading()
+        protocol_class: Any = config.ws_protocol_class
+        protocol = protocol_class(
+            config=config, server_state=service.state, app_state=service.app_state, _loop=service.loop
+        )
+        self.transport.set_protocol(protocol)
+        protocol.connection_made(self.transport)
+        protocol.data_received(raw + rest)
+        return True
+
+    def _read_body(self, data: bytes) -> None:
+        rest = b""
+        if self._chunks is None:
+            left = self._left - len(data)
+            if left < 0:
+                data, rest = data[:left], data[left:]
+                left = 0
+            self._left = left
+            more = left > 0
+        else:
+            try:
+                data, rest = self._chunks.feed(data)
+            except Refusal as refusal:
+                self._refuse(refusal)
+                return
+            more = not self._chunks.done
+            if not more:
+                self._chunks = None
+        cycle = self.cycle
+        if cycle is None:
+            self._discard(len(data), rest, more)
+            return
+        if cycle.feed(data, more):
+            if self.phase == BUSY and not self.write_paused:
+                self.deadline = inf
+        elif more and cycle.buffered > HIGH_WATER:
+            # An application that waits takes this piece first: pausing for it would cost two system calls a piece.
+            self._pause()
+        if rest:
+            self._keep(rest)
+
+    def _discard(self, octets: int, rest: bytes, more: bool) -> None:
+        """Skip a part of a body that the answered request has left."""
+        self._discarded += octets
+        if not more:
+            self._buffer = rest
+            self._become_idle()
+        elif self._discarded > _MAX_DISCARD:
+            self._hang_up(linger=True)
+
+    def _keep(self, rest: bytes) -> None:
+        """Keep what follows the request that is being answered until its turn comes."""
+        self._buffer += rest
+        self._pause()
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer a request that cannot be served, and end the connection."""
+        if self.phase >= LINGER:
+            return
+        service = self.service
+        service.log_refusal(refusal, self.client)
+        self._buffer = b""
+        self._left = 0
+        self._chunks = None
+        cycle = self.cycle
+        text = _TEXTS[refusal.status]
+        if cycle is None:
+            self.write(short_response(refusal.status, text, service.state.default_block))
+            self._hang_up(linger=True)
+        elif cycle.untouched:
+            self._close_after = True
+            cycle.respond(refusal.status, text)
+            cycle.lose()
+        else:
+            self.cut(cycle, reset=False)
+
+    # -- The cycle's side ---------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Send these bytes."""
+        self.transport.write(data)
+
+    def write_pieces(self, pieces: tuple[bytes, ...]) -> None:
+        """Send these bytes in order, without joining them if the transport can."""
+        self.transport.writelines(pieces)
+
+    async def drained(self) -> None:
+        """Wait until the client has read enough to be sent more, or is gone."""
+        if self._drain_waiters is None:
+            self._drain_waiters = []
+        waiter = self.service.loop.create_future()
+        self._drain_waiters.append(waiter)
+        await waiter
+
+    def _wake_writers(self) -> None:
+        waiters, self._drain_waiters = self._drain_waiters, None
+        for waiter in waiters or ():
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def await_body(self) -> None:
+        """The application waits for a part of the body that has not come."""
+        if self.phase == BUSY and not self.write_paused:
+            self.deadline = self._after(self.service.body_timeout)
+
+    def resume_body(self) -> None:
+        """The application has taken what waited for it."""
+        if self._reading_paused and not self._buffer:
+            self._resume()
+
+    def finish(self, cycle: RequestResponseCycle) -> None:
+        """The response is complete: go on to the next request, or end the connection."""
+        if self.cycle is not cycle:
+            return
+        self.cycle = None
+        unread = self._left > 0 or self._chunks is not None
+        if cycle.keep_alive and not self._close_after:
+            if not unread:
+                self._become_idle()
+            elif self._left > _MAX_DISCARD:
+                self._hang_up(linger=True)
+            else:
+                self.phase = DISCARD
+                self._discarded = 0
+                self.deadline = self._after(self.service.keep_alive)
+                self._resume()
+        else:
+            # Whoever asked for the end sends nothing more. Where we chose it, more may be on its way, and closing on
+            # unread bytes sends a reset, which can take the answer with it (RFC 9112 9.6).
+            self._hang_up(linger=unread or bool(self._buffer) or cycle.head.keep_alive)
+
+    def close_after_response(self, cycle: RequestResponseCycle) -> None:
+        """End the connection although the response has said that it goes on; a request that waits is still answered."""
+        if self.phase == IDLE:
+            self._hang_up(linger=True)
+        self._close_after = True
+
+    def cut(self, cycle: RequestResponseCycle, *, reset: bool) -> None:
+        """End a response that cannot be completed, so that the client sees that it is not."""
+        cycle.lose()
+        if self.cycle is cycle:
+            self.cycle = None
+        if reset:
+            self.transport.abort()
+        else:
+            self._hang_up(linger=True)
+
+    def _become_idle(self) -> None:
+        self.phase = IDLE
+        if self._buffer:
+            buffer, self._buffer = self._buffer, b""
+            self._read_head(buffer)
+            if self.phase > IDLE:
+                return
+        elif self.half_closed:
+            self._hang_up(linger=False)
+            return
+        else:
+            service = self.service
+            self.deadline = service.loop.time() + service.keep_alive
+        if self._reading_paused:
+            self._resume()
+
+    # -- The end ------------------------------------------------------------------------------------------------------
+
+    def _hang_up(self, *, linger: bool) -> None:
+        """Send what is left to send and close; `linger`: read until the client closes too, for a moment."""
+        if self.phase >= CLOSING:
+            return
+        self._buffer = b""
+        self._left = 0
+        self._chunks = None
+        transport = self.transport
+        if linger and not self.half_closed and not transport.is_closing() and transport.can_write_eof():
+            self.phase = LINGER
+            now = self.service.loop.time()
+            self._linger_end = now + _LINGER_TOTAL
+            self.deadline = now + _LINGER_PAUSE
+            self._resume()
+            transport.write_eof()
+        else:
+            self.phase = CLOSING
+            self.deadline = self._after(self.service.write_timeout)
+            self._stalled_at = transport.get_write_buffer_size()  # type: ignore[attr-defined,unused-ignore]
+            transport.close()
+        self.service.sweep.look_at(self.deadline)
+
+    def shutdown(self) -> None:
+        """The server stops: finish the request that is being answered, if any, then close."""
+        phase = self.phase
+        if phase == BUSY:
+            self._close_after = True
+        elif phase <= HEAD:
+            # Accepted, and perhaps sent to already: whoever connected before we stopped is still answered.
+            self.deadline = min(self.deadline, self.service.loop.time() + _FRESH_GRACE)
+            self.service.sweep.look_at(self.deadline)
+        elif phase in (IDLE, DISCARD):
+            self._hang_up(linger=False)
+
+    def retire(self) -> None:
+        """This server drains while others serve.
+
+        An idle connection stays: a request may be on its way, and nobody else can answer it. It is told to close with
+        its next response, or ends with its keep-alive time-out.
+        """
+
+    def expired(self, now: float) -> None:
+        """The deadline has passed (called by the sweep)."""
+        phase = self.phase
+        self.deadline = inf
+        if phase == FRESH:
+            self._hang_up(linger=False)
+        elif phase == HEAD:
+            self._refuse(Refusal(408, f"head not complete in {self.service.header_timeout:g} s"))
+        elif phase == BUSY and not self.write_paused:
+            self._refuse(Refusal(408, f"no octet of the body in {self.service.body_timeout:g} s"))
+        elif phase == CLOSED:
+            return
+        elif waiting := self.transport.get_write_buffer_size():  # type: ignore[attr-defined,unused-ignore]
+            if phase in (BUSY, CLOSING) and waiting >= self._stalled_at:
+                self._abort(now)
+            else:
+                # The last answer is still being read, slowly: it may take its time as long as there is progress.
+                if phase != BUSY:
+                    self._hang_up(linger=False)
+                self._stalled_at = waiting
+                self.deadline = self._after(self.service.write_timeout)
+        elif phase in (LINGER, IDLE, DISCARD):
+            self._hang_up(linger=False)
+
+    def _abort(self, now: float) -> None:
+        self.service.log_refusal(
+            Refusal(408, f"client has read nothing in {self.service.write_timeout:g} s"), self.client
+        )
+        self.transport.abort()
+
+    def _make_room(self) -> None:
+        """There are more connections than descriptors for them: close the one that is idle for longest, or this one."""
+        service = self.service
+        service.note(f"Exceeded the limit of {service.cap} connections.")
+        idle = [c for c in service.state.connections if isinstance(c, HTTPConnection) and c.phase == IDLE]
+        if idle:
+            min(idle, key=lambda connection: connection.deadline)._hang_up(linger=False)
+        else:
+            self.write(short_response(503, _TEXTS[503], service.state.default_block, b"retry-after: 1\r\n"))
+            self._hang_up(linger=True)
+
+    # -- Small ones ---------------------------------------------------------------------------------------------------
+
+    def _after(self, seconds: float) -> float:
+        """Return the deadline `seconds` from now; 0: none."""
+        return self.service.loop.time() + seconds if seconds > 0 else inf
+
+    def _pause(self) -> None:
+        if not self._reading_paused:
+            self._reading_paused = True
+            self.transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._reading_paused:
+            self._reading_paused = False
+            if not self.transport.is_closing():
+                self.transport.resume_reading()

@@ -1,0 +1,333 @@
+"""One request and its response, as the application sees them: the `receive` and `send` of the ASGI specification.
+
+The cycle knows which messages are legal in which phase, how the response is framed (RFC 9112 6) and whether the
+connection can carry another request afterwards. It writes through its connection, which owns the socket's state.
+
+The head of a response is held until the first piece of the body: head and body then leave in one write, a body that
+came whole gets its Content-Length, and an application that fails in between still answers with a clean 500. If the body
+does not follow in the same turn of the loop, the head leaves alone (`Service.hold`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from .head import Head
+from .response import ResponseHead, response_head, short_response, without
+
+if TYPE_CHECKING:
+    from .connection import HTTPConnection
+    from .service import Service
+
+Message = dict[str, Any]
+
+# Phases of the response.
+AWAITING_START = 0  # nothing came from the application
+HEAD_HELD = 1  # http.response.start came; nothing was written
+BODY = 2  # the head was written
+COMPLETE = 3  # everything was written
+
+_LARGE = 32768  # octets; a larger body is not copied behind its head
+_DISCONNECT = "http.disconnect"
+
+
+class RequestResponseCycle:
+    """The exchange of one request for one response. Lives in the thread of the event loop."""
+
+    # Most of these keep their first value through most requests: as attributes of the class they cost nothing.
+    task: asyncio.Task[None] | None = None
+    phase = AWAITING_START
+    gone = False
+    """Nobody is there to answer any more."""
+    buffered = 0
+    """Octets of the request body that the application did not take yet."""
+    _pieces: list[bytes] | None = None
+    _waiters: list[asyncio.Future[None]] | None = None
+    _delivered = False  # the last http.request was given out
+    _chunked = False
+    _left = -1  # octets of the response body that a declared length leaves to send; -1: there is none
+    _bodiless = False
+    _response: ResponseHead
+
+    def __init__(self, connection: HTTPConnection, service: Service, scope: dict[str, Any], head: Head) -> None:
+        self.connection = connection
+        self.service = service
+        self.scope = scope
+        self.head = head
+        self.keep_alive = head.keep_alive
+        self.more_body = head.length != 0  # of the request, still to arrive
+        self._expects_continue = head.expects_continue
+
+    # -- The application's side ---------------------------------------------------------------------------------------
+
+    async def run(self, app: Any) -> None:
+        """Call the application and see to it that the request gets an answer. Never raises."""
+        try:
+            result = await app(self.scope, self.receive, self.send)
+        except GeneratorExit:
+            raise  # the loop is gone; nothing can be written
+        except BaseException as error:  # SystemExit and KeyboardInterrupt of one request do not end the server
+            self.service.logger.error("Exception in ASGI application\n", exc_info=error)
+            self._fail()
+        else:
+            if result is not None:
+                self.service.logger.error("ASGI callable should return None, but returned '%s'.", result)
+                self._fail()
+            elif self.phase != COMPLETE and not self.gone:
+                what = "starting" if self.phase == AWAITING_START else "completing"
+                self.service.logger.error("ASGI callable returned without %s response.", what)
+                self._fail()
+        finally:
+            if self.task is not None:
+                self.service.state.tasks.discard(self.task)
+                self.task = None  # breaks the circle task - coroutine - cycle
+
+    async def receive(self) -> Message:
+        """ASGI receive: the body as far as it has arrived, then, once the exchange is over, the disconnect."""
+        while not self.gone and self.phase != COMPLETE:
+            if self.buffered or not (self.more_body or self._delivered):
+                return self._take_body()
+            if self._delivered and self.connection.half_closed:
+                break
+            if self._expects_continue and self.phase == AWAITING_START:
+                # RFC 9110 10.1.1: at the first wish for the body, which says that it is wanted.
+                self._expects_continue = False
+                self.connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            waiter = self.service.loop.create_future()
+            if self._waiters is None:
+                self._waiters = []
+            self._waiters.append(waiter)
+            if self.more_body:
+                self.connection.await_body()
+            await waiter
+        return {"type": _DISCONNECT}
+
+    async def send(self, message: Message) -> None:
+        """ASGI send. Waits while the client does not read; silently drops what a client that left would have got."""
+        connection = self.connection
+        if connection.write_paused and not self.gone:
+            await connection.drained()
+        if self.gone:
+            return
+        kind = message["type"]
+        phase = self.phase
+        if phase == AWAITING_START:
+            if kind != "http.response.start":
+                raise RuntimeError(f"Expected ASGI message 'http.response.start', but got '{kind}'.")
+            self._begin(message)
+            return
+        if phase == COMPLETE:
+            raise RuntimeError(f"Unexpected ASGI message '{kind}' sent, after response already completed.")
+        if kind != "http.response.body":
+            raise RuntimeError(f"Expected ASGI message 'http.response.body', but got '{kind}'.")
+        body = message.get("body", b"")
+        if body.__class__ is not bytes:
+            body = _as_bytes(body)
+        more: bool = message.get("more_body", False)
+        if phase == HEAD_HELD:
+            self._write_first(body, more)
+        else:
+            if self._left >= 0 and not self._bodiless:
+                self._count(len(body), more)
+            self._write_next(body, more)
+        if not more:
+            self._complete()
+
+    # -- The connection's side ----------------------------------------------------------------------------------------
+
+    def feed(self, data: bytes, more: bool) -> bool:
+        """Take a piece of the request body; return whether the application was waiting for it."""
+        if data:
+            if self._pieces is None:
+                self._pieces = [data]
+            else:
+                self._pieces.append(data)
+            self.buffered += len(data)
+            self._expects_continue = False  # the client did not wait
+        self.more_body = more
+        return self.wake()
+
+    def wake(self) -> bool:
+        """Let every `receive` that waits look again; return whether there was one."""
+        waiters = self._waiters
+        if not waiters:
+            return False
+        self._waiters = None
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        return True
+
+    @property
+    def waits_for_body(self) -> bool:
+        """Whether the application waits for a part of the body that has not arrived."""
+        return self.more_body and bool(self._waiters)
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing of the response was written, so that another one can still be given."""
+        return self.phase < BODY
+
+    def lose(self) -> None:
+        """The client is gone, or cannot be answered: what the application does from here on reaches nobody."""
+        self.gone = True
+        self._pieces = None
+        self.buffered = 0
+        self.wake()
+
+    def write_head(self) -> None:
+        """Write the held head without a body: the application lets it wait."""
+        if self.phase == HEAD_HELD and not self.gone:
+            response = self._response
+            ending = self._framing(None, True)
+            self.phase = BODY
+            self.connection.write(b"".join((response.start, self._defaults(), response.block, ending)))
+
+    # -- The response -------------------------------------------------------------------------------------------------
+
+    def _begin(self, message: Message) -> None:
+        self._response = response = response_head(message["status"], message.get("headers", ()))
+        self._left = response.length
+        if response.close:
+            self.keep_alive = False
+        if response.bodiless or self.head.method == "HEAD":
+            self._bodiless = True
+        self.phase = HEAD_HELD
+        self.service.hold(self)
+
+    def _framing(self, body: bytes | None, more: bool) -> bytes:
+        """Decide how the body is framed and whether the connection goes on; return what the head ends with.
+
+        `body` is the first piece of the body, None if it is not known yet; `more`: others follow.
+        """
+        service = self.service
+        version = self.head.version
+        ending = b"\r\n"
+        if self._left < 0 and not self._bodiless:
+            if body is not None and not more:
+                self._left = len(body)
+                ending = b"content-length: %d\r\n\r\n" % self._left
+            elif version == "1.0":
+                self.keep_alive = False  # RFC 9112 6.3: the end of the connection is the end of the body
+            else:
+                self._chunked = True
+                ending = b"transfer-encoding: chunked\r\n\r\n"
+        if self.keep_alive and not (
+            service.state.draining
+            or self._expects_continue  # the client may or may not send the body now: nobody can tell what follows
+            or self.connection.half_closed
+            or not service.keep_alive
+        ):
+            if version == "1.0":
+                ending = b"connection: keep-alive\r\n" + ending
+        else:
+            self.keep_alive = False
+            ending = b"connection: close\r\n" + ending
+        if service.access is not None:
+            service.access.log(self.scope, self._response.status)
+        return ending
+
+    def _defaults(self) -> bytes:
+        state = self.service.state
+        if self._response.replaces:
+            return without(state.default_headers, self._response.replaces)
+        return state.default_block
+
+    def _write_first(self, body: bytes, more: bool) -> None:
+        response = self._response
+        if self._left >= 0 and not self._bodiless:
+            self._count(len(body), more)
+        ending = self._framing(body, more)
+        self.phase = BODY
+        if self._bodiless:
+            self.connection.write(b"".join((response.start, self._defaults(), response.block, ending)))
+        elif self._chunked or len(body) > _LARGE:
+            self.connection.write(b"".join((response.start, self._defaults(), response.block, ending)))
+            self._write_next(body, more)
+        else:
+            self.connection.write(b"".join((response.start, self._defaults(), response.block, ending, body)))
+
+    def _write_next(self, body: bytes, more: bool) -> None:
+        """Write a piece of the body behind the head."""
+        size = len(body)
+        if self._chunked:
+            end = b"\r\n" if more else b"\r\n0\r\n\r\n"
+            if size > _LARGE:
+                self.connection.write_pieces((b"%x\r\n" % size, body, end))
+            elif size:
+                self.connection.write(b"%x\r\n%b%b" % (size, body, end))
+            elif not more:
+                self.connection.write(b"0\r\n\r\n")
+        elif size and not self._bodiless:
+            self.connection.write(body)
+
+    def _count(self, size: int, more: bool) -> None:
+        """Hold the body to the length that the head declares; what would break it is not written."""
+        left = self._left - size
+        if left < 0:
+            raise RuntimeError("Response content longer than Content-Length")
+        if left and not more:
+            raise RuntimeError("Response content shorter than Content-Length")
+        self._left = left
+
+    def _complete(self) -> None:
+        self.phase = COMPLETE
+        self.service.count_response()
+        if self._waiters:
+            self.wake()
+        self.connection.finish(self)
+
+    def _fail(self) -> None:
+        """Answer for an application that did not: 500 if nothing was written yet, else a connection cut short."""
+        if self.gone or (self.phase == COMPLETE and not self.keep_alive):
+            return
+        if self.phase == COMPLETE:
+            self.connection.close_after_response(self)
+        elif self.untouched:
+            self.respond(500, b"Internal Server Error")
+        else:
+            # Without a length or chunks, only a reset tells the client that there should have been more.
+            self.connection.cut(self, reset=self._left < 0 and not self._chunked)
+
+    def respond(self, status: int, text: bytes) -> None:
+        """Answer in the application's place and end the connection; only while `untouched`."""
+        service = self.service
+        self.keep_alive = False
+        if service.access is not None:
+            service.access.log(self.scope, status)
+        response = short_response(status, text, service.state.default_block)
+        if self.head.method == "HEAD":
+            response = response[: response.index(b"\r\n\r\n") + 4]
+        self.connection.write(response)
+        self._complete()
+
+    def _take_body(self) -> Message:
+        pieces = self._pieces
+        body = b""
+        if pieces is not None:
+            body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            self._pieces = None
+            self.buffered = 0
+            self.connection.resume_body()
+        if not self.more_body:
+            self._delivered = True
+        return {"type": "http.request", "body": body, "more_body": self.more_body}
+
+
+def _as_bytes(body: Any) -> bytes:
+    if isinstance(body, (bytes, bytearray, memoryview)):
+        return bytes(body)  # a copy: the application may change it while it waits to be sent
+    raise TypeError(f"Expected 'body' to be bytes, but got {type(body).__name__}.")
+
+
+async def service_unavailable(scope: Any, receive: Any, send: Any) -> None:
+    """The application that answers in place of the real one when there is too much to do."""
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", b"19"),
+        (b"connection", b"close"),
+        (b"retry-after", b"1"),
+    ]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": b"Service Unavailable"})

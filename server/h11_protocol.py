@@ -1,0 +1,33 @@
+"""HTTP/1.1 with h11, in pure Python, splitting the field lines."""
+
+from __future__ import annotations
+
+import h11
+
+from .connection import HTTPConnection
+from .head import Fields, Refusal
+
+# The request line and what the fields mean are judged in head.py. h11 is given a request of HTTP/1.0, in which it asks
+# for no Host, and with it no second opinion on one.
+_LINE = b"GET / HTTP/1.0\r\n"
+
+
+def split_fields(block: bytes) -> Fields:
+    """Split the field lines `block`, which ends with an empty line. Raises `Refusal`."""
+    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=len(block) + len(_LINE))
+    try:
+        connection.receive_data(_LINE + block)
+        event = connection.next_event()
+    except h11.RemoteProtocolError as error:
+        raise Refusal(400, f"invalid header: {error}") from None
+    if not isinstance(event, h11.Request):
+        raise Refusal(400, "invalid header")
+    return list(event.headers)
+
+
+class H11Protocol(HTTPConnection):
+    """One HTTP/1.1 connection; heads are split by h11."""
+
+    __slots__ = ()
+
+    tokenize = staticmethod(split_fields)

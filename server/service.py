@@ -1,0 +1,135 @@
+"""What all HTTP connections of one server share, worked out once instead of once a connection or a request."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import resource
+from typing import TYPE_CHECKING, Any
+
+from .access_log import AccessLog
+from .connections import Sweep
+from .head import HeadReader, Limits, Refusal, Tokenizer
+from .limits import LogBudget, connection_cap
+from .proxy_headers import ProxyHeadersMiddleware
+
+if TYPE_CHECKING:
+    from uvicorn.config import Config
+
+    from .cycle import RequestResponseCycle
+    from .state import ServerState
+
+_TRACE = 5
+_CACHE_ATTRIBUTE = "_http_service"
+
+
+class Service:
+    """Settings, application, tables and clocks of the HTTP connections of one server and one event loop."""
+
+    def __init__(
+        self,
+        config: Config,
+        state: ServerState,
+        app_state: dict[str, Any],
+        loop: asyncio.AbstractEventLoop,
+        tokenize: Tokenizer,
+    ) -> None:
+        self.config = config
+        self.state = state
+        self.app_state = app_state
+        self.loop = loop
+        self.logger = logging.getLogger("uvicorn.error")
+        self.access_logger = logging.getLogger("uvicorn.access")
+        self.access = (
+            AccessLog(loop, self.access_logger) if config.access_log and self.access_logger.hasHandlers() else None
+        )
+        self.app = config.loaded_app
+        # A request without a forwarded header passes through the middleware unchanged, whoever sent it: it goes past.
+        self.plain_app = self.app.app if type(self.app) is ProxyHeadersMiddleware else self.app
+        self.asgi_version = config.asgi_version
+        self.root_path = config.root_path
+        self.limit_concurrency = config.limit_concurrency
+        self.keep_alive = float(config.timeout_keep_alive)
+        self.header_timeout = float(config.timeout_request_header)
+        self.body_timeout = float(config.timeout_request_body)
+        self.write_timeout = float(config.timeout_write)
+        self.heads = HeadReader(
+            tokenize,
+            Limits(
+                line=config.limit_request_line,
+                field=config.limit_request_field_size,
+                head=config.limit_request_head,
+                fields=config.limit_request_fields,
+            ),
+            config.root_path,
+        )
+        self.cap = connection_cap(config.limit_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        timeouts = [self.keep_alive, self.header_timeout, self.body_timeout, self.write_timeout]
+        self.sweep = Sweep(loop, state.connections, min((t for t in timeouts if t > 0), default=5.0))
+        self._held: list[RequestResponseCycle] = []
+        self._refusals = LogBudget()
+        self._notes = LogBudget(per_second=1)
+
+    @classmethod
+    def of(
+        cls,
+        config: Config,
+        state: ServerState,
+        app_state: dict[str, Any],
+        loop: asyncio.AbstractEventLoop,
+        tokenize: Tokenizer,
+    ) -> Service:
+        """Return the service of this server, made at its first connection."""
+        service: Service | None = state.service
+        if service is None or service.loop is not loop or service.config is not config:
+            service = state.service = cls(config, state, app_state, loop, tokenize)
+        return service
+
+    def new_context(self) -> contextvars.Context | None:
+        """The context that a request starts in; None: a copy of the connection's."""
+        return contextvars.Context() if self.config.reset_contextvars else None
+
+    def hold(self, cycle: RequestResponseCycle) -> None:
+        """Write the head of this response at the end of the loop's turn, unless its body takes it along before."""
+        if not self._held:
+            self.loop.call_soon(self._release)
+        self._held.append(cycle)
+
+    def _release(self) -> None:
+        held, self._held = self._held, []
+        for cycle in held:
+            cycle.write_head()
+
+    def count_response(self) -> None:
+        """One more response is complete."""
+        state = self.state
+        state.total_requests += 1
+        if state.total_requests == state.max_requests and state.on_max_requests is not None:
+            state.on_max_requests()
+
+    # -- What the log says of requests that are not served ------------------------------------------------------------
+
+    def log_refusal(self, refusal: Refusal, client: tuple[str, int] | None) -> None:
+        """Log why a request was refused, a few times a second at most."""
+        swallowed = self._refusals.spend(self.loop.time())
+        if swallowed is None:
+            return
+        who = "%s:%d" % client if client else "a local socket"
+        more = f"; {swallowed} more were refused meanwhile" if swallowed else ""
+        if refusal.status == 400:
+            self.logger.warning("Invalid HTTP request received. (%s: %s%s)", who, refusal.cause, more)
+        elif refusal.status == 408:
+            self.logger.info("Request not complete in time, closed. (%s: %s%s)", who, refusal.cause, more)
+        else:
+            self.logger.warning("Request refused: %s (%d). (%s%s)", refusal.cause, refusal.status, who, more)
+
+    def note(self, message: str) -> None:
+        """Log a warning, once a second at most."""
+        if self._notes.spend(self.loop.time()) is not None:
+            self.logger.warning(message)
+
+    def trace(self, client: tuple[str, int] | None, what: str) -> None:
+        """Log an event of a connection at level TRACE."""
+        if self.logger.isEnabledFor(_TRACE):
+            self.logger.log(_TRACE, "%s%s", "%s:%d - " % client if client else "", what)
