@@ -293,7 +293,8 @@ REQUEST_LINES: list[Refused] = [
     *(
         Refused(f"method {method.decode('latin-1')!r}", line(method + b" / HTTP/1.1"))
         for method in (
-            b"G(T", b"GE:T", b"GE\x00T", b"GE\x7fT", b"G\xc9T", b"GE\tT", b"[GET]", b'"GET"', b"GET/", b"GET,", b"\xef\xbb\xbfGET",
+            b"G(T", b"GE:T", b"GE\x00T", b"GE\x7fT", b"G\xc9T", b"GE\tT", b"[GET]", b'"GET"', b"GET/", b"GET,",
+            b"\xef\xbb\xbfGET",
         )
     ),
     Refused("CONNECT", line(b"CONNECT example.org:443 HTTP/1.1")),

@@ -1,6 +1,8 @@
-"""What happens on one connection: answers in order, kept alive or closed as both sides said, nothing lost at its end."""
+"""What happens on one connection: answers in order, kept alive or closed as both sides said, nothing lost."""
 
 from __future__ import annotations
+
+import contextlib
 
 import pytest
 
@@ -111,9 +113,10 @@ def test_pipelined_requests_wait_outside_while_one_is_answered(server: Running, 
     wire.sock.settimeout(0.5)
     sent = 0
     block = get(b"/" + b"a" * 1_000) * 100
-    with pytest.raises(TimeoutError):
+    with contextlib.suppress(TimeoutError):
         while sent < 40_000_000:
             sent += wire.sock.send(block)
+    assert sent < 40_000_000
     release(server, name)
     assert wire.read_response().body == b"ok"
     assert len(journal(server, wire)) < 5_000
@@ -259,9 +262,12 @@ def test_an_early_answer_to_a_large_upload_arrives(wire: Wire, expect: bytes) ->
 
 def test_a_client_that_sends_for_ever_after_an_early_answer_is_cut_off(server: Running, wire: Wire) -> None:
     wire.send(get(sends(start(413, (b"content-length", b"2")), body(b"no")), b"Content-Length: 100000000\r\n"))
-    with pytest.raises((BrokenPipeError, ConnectionResetError, TimeoutError)):
-        for _ in range(3_000):
+    sent = 0
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        while sent < 30_000_000:
             wire.send(b"x" * 10_000)
+            sent += 10_000
+    assert sent < 30_000_000
 
 
 # -- half-closed clients --

@@ -7,7 +7,7 @@ import pytest
 from tests.support import Running, Wire
 
 from .conftest import Servers
-from .harness import LAST, assert_ended, assert_refused, echo, get, paths, post
+from .harness import LAST, assert_ended, assert_refused, echo, get, paths, post, wait_for_call
 
 SMUGGLED = get(b"/smuggled")
 UPGRADES = [
@@ -36,8 +36,7 @@ def exchange(server: Running, head: bytes, rest: bytes) -> list[str]:
     with Wire.connect(server) as wire:
         wire.send(head)
         if rest:
-            while not paths(server, wire):
-                pass
+            wait_for_call(server, wire, lambda call: True)
         wire.send(rest + LAST)
         response = wire.read_response()
         assert echo(response).body == SMUGGLED
