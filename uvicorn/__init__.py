@@ -1,1 +1,49 @@
+"""An ASGI server. `uvicorn.main` is the command (a click.Command), not the module of that name."""
+
+from typing import TYPE_CHECKING, Any
+
+from uvicorn.main import main, run
+
+if TYPE_CHECKING:
+    from uvicorn.config import Config as Config
+    from uvicorn.server import Server as Server
+
 __version__ = "0.60.0"
+__all__ = ["Config", "Server", "main", "run"]
+
+# `import uvicorn; uvicorn.config.LOGGING_CONFIG` has always worked. Nothing of it is imported before it is used:
+# the command's --help and the master need neither asyncio nor ssl.
+_CLASSES = {"Config": "uvicorn.config", "Server": "uvicorn.server"}
+_MODULES = frozenset(
+    {
+        "config",
+        "importer",
+        "lifespan",
+        "logging",
+        "loops",
+        "middleware",
+        "protocols",
+        "server",
+        "supervisors",
+        "workers",
+    }
+)
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name in _CLASSES:
+        found = globals()[name] = getattr(import_module(_CLASSES[name]), name)
+        return found
+    if name in _MODULES:
+        try:
+            return import_module(f"uvicorn.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != f"uvicorn.{name}":
+                raise
+    raise AttributeError(f"module 'uvicorn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_CLASSES, *_MODULES})

@@ -1,0 +1,36 @@
+"""From "module:attribute" to the object."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+
+class ImportFromStringError(Exception):
+    """The text names nothing that can be imported. What the module itself raises is passed on as it is."""
+
+
+def import_from_string(import_str: Any) -> Any:
+    """Return the object that "module:attribute[.attribute...]" names; anything but text is returned as it is.
+
+    Raises ImportFromStringError if the text has another form, the module does not exist or lacks the attribute.
+    A module that exists, but fails while it is imported (also by importing what does not exist), raises its own error.
+    """
+    if not isinstance(import_str, str):
+        return import_str
+    module_name, _, attributes = import_str.partition(":")
+    if not module_name or not attributes:
+        raise ImportFromStringError(f'Import string "{import_str}" must be in format "<module>:<attribute>".')
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        # error.name is the missing module: ours, or a package above it; anything else is missing inside the module
+        if error.name is not None and (module_name == error.name or module_name.startswith(error.name + ".")):
+            raise ImportFromStringError(f'Could not import module "{module_name}".') from None
+        raise
+    try:
+        for attribute in attributes.split("."):
+            found = getattr(found, attribute)
+    except AttributeError:
+        raise ImportFromStringError(f'Attribute "{attributes}" not found in module "{module_name}".') from None
+    return found

@@ -1,0 +1,1 @@
+"""Import paths that other packages know; the code is in uvicorn.server."""

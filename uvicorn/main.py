@@ -1,0 +1,295 @@
+"""The command line, and run(): read the settings, then hand over to one server or to a master.
+
+Only click and the settings are imported here: `--help`, `--version` and the master need nothing else. The names that
+other packages import from this module come through `__getattr__`, on first use.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import IO, TYPE_CHECKING, Any, Literal
+
+import click
+
+from uvicorn.command import Command, options
+from uvicorn.errors import UsersError
+from uvicorn.settings import (
+    DEFAULT_BACKLOG,
+    INTERFACES,
+    LIFESPANS,
+    LOG_LEVELS,
+    LOGGING_CONFIG,
+    SSL_PROTOCOL_VERSION,
+    not_available,
+)
+
+if TYPE_CHECKING:
+    import asyncio
+    import ssl
+    from configparser import RawConfigParser
+
+    from uvicorn._types import ASGIApplication
+    from uvicorn.config import LIFESPAN as LIFESPAN
+    from uvicorn.config import (
+        Config,
+        HTTPProtocolType,
+        InterfaceType,
+        LifespanType,
+        LoopFactoryType,
+        WSProtocolType,
+    )
+    from uvicorn.server import Server
+    from uvicorn.sources import Resolved
+
+STARTUP_FAILURE = 3  # exit code: something keeps us from serving
+USAGE = 2  # exit code: a value or a combination that is not taken
+
+LEVEL_CHOICES = click.Choice(list(LOG_LEVELS))
+LIFESPAN_CHOICES = click.Choice(list(LIFESPANS))
+INTERFACE_CHOICES = click.Choice(list(INTERFACES))
+
+_LAZY = {
+    "Config": "uvicorn.config",
+    "Server": "uvicorn.server",
+    "LIFESPAN": "uvicorn.config",
+    "HTTPProtocolType": "uvicorn.config",
+    "WSProtocolType": "uvicorn.config",
+    "LifespanType": "uvicorn.config",
+    "LoopFactoryType": "uvicorn.config",
+    "InterfaceType": "uvicorn.config",
+    "logger": "uvicorn.config",
+    "ASGIApplication": "uvicorn._types",
+    "ChangeReload": "uvicorn.supervisors",
+    "Multiprocess": "uvicorn.supervisors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name == "ServerState":
+        import warnings
+
+        warnings.warn("import ServerState from uvicorn.server, not from uvicorn.main", DeprecationWarning, stacklevel=2)
+        return import_module("uvicorn.server").ServerState
+    if name in _LAZY:
+        try:
+            module = import_module(_LAZY[name])
+        except ModuleNotFoundError as error:
+            if error.name != _LAZY[name]:
+                raise
+        else:
+            found = globals()[name] = getattr(module, name)
+            return found
+    raise AttributeError(f"module 'uvicorn.main' has no attribute {name!r}")
+
+
+def _mine(name: str) -> Any:
+    """Return a name of this module as it is now: sse-starlette and others replace `Server` here."""
+    return getattr(sys.modules[__name__], name)
+
+
+def print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if not value or ctx.resilient_parsing:
+        return
+    import platform
+
+    from uvicorn import __version__
+
+    system = f"{platform.python_implementation()} {platform.python_version()} on {platform.system()}"
+    click.echo(f"Running uvicorn {__version__} with {system}")
+    ctx.exit()
+
+
+@click.command(cls=Command, params=options(print_version), context_settings={"help_option_names": ["--help"]})
+def main(**given: Any) -> None:
+    """Serve the application APP, named as module:attribute.
+
+    Every setting may come from the command line, from the environment or from a file (uvicorn.toml, or [tool.uvicorn]
+    in pyproject.toml if no APP is named), in this order.
+    """
+    context = click.get_current_context(silent=True)
+    if context is not None:  # called as a command: leave out what only has its default
+        unsaid = click.core.ParameterSource.DEFAULT
+        given = {name: value for name, value in given.items() if context.get_parameter_source(name) is not unsaid}
+    given.pop("version", None)
+
+    from uvicorn.sources import resolve
+
+    try:
+        resolved = resolve(given)
+    except UsersError as error:
+        raise _refusal(str(error), error.exit_code) from None
+    settings = resolved.settings
+    if settings.app is None:
+        raise click.MissingParameter(ctx=context, param=_app_parameter())
+    if missing := not_available(settings):
+        raise _refusal(missing, USAGE)
+    if settings.app_dir is not None:
+        sys.path.insert(0, settings.app_dir)
+    if settings.check:
+        from uvicorn.check import check
+
+        sys.exit(check(resolved))
+    if settings.manager or settings.workers > 1:
+        _run_master(resolved)
+    if context is not None:
+        context.meta["uvicorn.given"] = frozenset(resolved.provenance)
+    arguments = settings.arguments()
+    _mine("run")(arguments.pop("app"), **arguments)
+
+
+def _run_master(resolved: Resolved) -> None:
+    from uvicorn.manager import run_command
+
+    sys.exit(run_command(resolved.settings, resolved.provenance))
+
+
+def _app_parameter() -> click.Parameter:
+    return next(one for one in main.params if one.name == "app")
+
+
+def _refusal(message: str, exit_code: int) -> click.ClickException:
+    """Return what makes click print the one line on stderr and exit with this code."""
+    refusal = click.ClickException(message)
+    refusal.exit_code = exit_code  # type: ignore[misc]  # click looks it up on the instance
+    return refusal
+
+
+def run(
+    app: ASGIApplication | Callable[..., Any] | str,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    uds: str | None = None,
+    fd: int | None = None,
+    loop: LoopFactoryType | str = "auto",
+    http: type[asyncio.Protocol] | HTTPProtocolType | str = "auto",
+    http2: bool = False,
+    ws: type[asyncio.Protocol] | WSProtocolType | str = "auto",
+    ws_max_size: int = 16777216,
+    ws_max_queue: int = 32,
+    ws_ping_interval: float | None = 20.0,
+    ws_ping_timeout: float | None = 20.0,
+    ws_per_message_deflate: bool = True,
+    lifespan: LifespanType = "auto",
+    interface: InterfaceType = "auto",
+    reload: bool = False,
+    reload_dirs: list[str] | str | None = None,
+    reload_includes: list[str] | str | None = None,
+    reload_excludes: list[str] | str | None = None,
+    reload_delay: float = 0.25,
+    workers: int | Literal["auto"] | None = None,
+    env_file: str | os.PathLike[str] | None = None,
+    log_config: dict[str, Any] | str | os.PathLike[str] | RawConfigParser | IO[Any] | None = LOGGING_CONFIG,
+    log_level: str | int | None = None,
+    access_log: bool = True,
+    proxy_headers: bool = True,
+    server_header: bool = True,
+    date_header: bool = True,
+    forwarded_allow_ips: list[str] | str | None = None,
+    root_path: str = "",
+    limit_concurrency: int | None = None,
+    backlog: int = DEFAULT_BACKLOG,
+    limit_max_requests: int | None = None,
+    limit_max_requests_jitter: int = 0,
+    timeout_keep_alive: float = 5,
+    timeout_graceful_shutdown: float | None = None,
+    timeout_worker_healthcheck: float = 5,
+    ssl_keyfile: str | os.PathLike[str] | None = None,
+    ssl_certfile: str | os.PathLike[str] | None = None,
+    ssl_keyfile_password: str | None = None,
+    ssl_version: int = SSL_PROTOCOL_VERSION,
+    ssl_cert_reqs: int = 0,
+    ssl_ca_certs: str | os.PathLike[str] | None = None,
+    ssl_ciphers: str | None = None,
+    ssl_context_factory: Callable[[Config, Callable[[], ssl.SSLContext]], ssl.SSLContext] | None = None,
+    headers: list[tuple[str, str]] | None = None,
+    use_colors: bool | None = None,
+    app_dir: str | None = None,
+    factory: bool = False,
+    h11_max_incomplete_event_size: int | None = None,
+    reset_contextvars: bool = False,
+    bind: list[str] | str | None = None,
+    uds_mode: int | None = None,
+    manager: bool = False,
+    surge: int = 1,
+    timeout_worker_boot: float = 300.0,
+    timeout_request_header: float = 10.0,
+    timeout_request_body: float = 30.0,
+    timeout_write: float = 60.0,
+    timeout_tls_handshake: float = 10.0,
+    limit_connections: int | None = None,
+    limit_request_line: int = 8190,
+    limit_request_fields: int = 100,
+    limit_request_field_size: int = 16384,
+    limit_request_head: int = 65536,
+) -> None:
+    """Serve `app` until told to stop: here, or with `workers` above 1 as the master of worker processes.
+
+    Reads no UVICORN_* variable and no config file. Returns after SIGINT or the maximum of requests, and dies by SIGTERM
+    as a program without handlers would. Raises SystemExit(3) if it could not serve, SystemExit(2) for a setting that
+    is not available.
+    """
+    arguments = dict(locals())
+    app_dir = arguments.pop("app_dir")
+    if app_dir is not None:
+        sys.path.insert(0, app_dir)
+    app = arguments.pop("app")
+
+    # not before: the command's help needs none of this
+    import logging
+
+    logger = logging.getLogger("uvicorn.error")
+    try:
+        config = _mine("Config")(app, **arguments)
+    except UsersError as error:
+        logger.error("%s", error)
+        sys.exit(error.exit_code)
+    context = click.get_current_context(silent=True)
+    if context is not None:  # the command knows which values were given, and which only have their default
+        config.given = context.meta.get("uvicorn.given")
+    if missing := not_available(config):
+        logger.error("%s", missing)
+        sys.exit(USAGE)
+    if (config.manager or config.workers > 1) and not isinstance(app, str):
+        logger.warning("You must pass the application as an import string to enable 'reload' or 'workers'.")
+        sys.exit(STARTUP_FAILURE)
+    if config.manager or config.workers > 1:
+        from uvicorn.manager import run_config
+
+        code = run_config(config)
+        if code:
+            sys.exit(code)
+        return
+    _serve(config)
+
+
+def _serve(config: Config) -> None:
+    """Run one server in this process. The errors of the application keep their traceback; the user's are one line."""
+    from uvicorn.failures import describe
+
+    server: Server | None = None
+    try:
+        config.load_app()  # before there is a loop: an error at import shows nothing else
+        server = _mine("Server")(config)
+        server.owns_process = True  # SIGHUP and SIGQUIT are its matter too
+        server.run()
+    except KeyboardInterrupt:
+        pass
+    except Exception as error:
+        text = describe(config, error)
+        if text is None:
+            raise
+        import logging
+
+        logging.getLogger("uvicorn.error").error("%s", text)
+        sys.exit(STARTUP_FAILURE)
+    if server is not None and not server.started:
+        sys.exit(STARTUP_FAILURE)
+
+
+if __name__ == "__main__":
+    main()
