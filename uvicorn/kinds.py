@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import isfinite
 from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True, eq=False)
 class Kind:
-    metavar: str
-    expected: str  # completes "expected ..., got ..."
-    read: Callable[[Any], Any]  # ValueError or TypeError: not one of these
-    choices: tuple[str, ...] = ()
+    """A kind of value. `read` raises ValueError or TypeError for others; `expected` completes "expected ..., got"."""
+
+    __slots__ = ("choices", "expected", "metavar", "read")
+
+    def __init__(self, metavar: str, expected: str, read: Callable[[Any], Any], choices: tuple[str, ...] = ()) -> None:
+        self.metavar, self.expected, self.read, self.choices = metavar, expected, read, choices
 
     def parse(self, value: object) -> Any:
         """Return the value for text (of the command line, a variable) or a native value (of a file, a default)."""

@@ -11,10 +11,6 @@ from typing import Any
 from uvicorn.errors import SettingError
 from uvicorn.settings import SETTINGS, Setting, Settings
 
-# What the settings of a run came from: the name of a setting that was given -> "--port", "UVICORN_PORT" or
-# "port in uvicorn.toml". A setting that is not in it has its default.
-Provenance = Mapping[str, str]
-
 
 def from_command_line(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """Return values and provenance of what stood on the command line (already parsed, by setting name)."""

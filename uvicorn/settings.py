@@ -10,8 +10,7 @@ uvicorn.precedence; uvicorn.sources reads the real environment and files.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -66,25 +65,40 @@ LOGGING_CONFIG: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True, eq=False)
 class Setting:
-    """What is known about a setting besides its name and default."""
+    """What is known about a setting. Its name is that of the attribute of `Settings` it is assigned to."""
 
-    help: str
-    topic: str
-    kind: Kind = TEXT
-    option: str = ""  # spelling on the command line, where it is not the name with hyphens
-    short: str = ""
-    env: tuple[str, ...] = ()  # variables read besides UVICORN_<NAME>, the first that is set wins
-    many: bool = False  # repeatable; the value is a tuple
-    flag: str = ""  # "on": --name; "both": --name/--no-name; "": the option takes a value
-    secret: bool = False  # never shown by --check
-    command_only: bool = False  # the command's own: not an argument of Config
-    in_file: bool = True
-    in_environment: bool = True
-    # filled in by _table()
-    name: str = ""
-    default: Any = None
+    def __init__(
+        self,
+        default: Any,
+        help: str,
+        kind: Kind = TEXT,
+        *,
+        topic: str,
+        option: str = "",  # spelling on the command line, where it is not the name with hyphens
+        short: str = "",
+        env: tuple[str, ...] = (),  # variables read besides UVICORN_<NAME>, the first that is set wins
+        many: bool = False,  # repeatable; the value is a tuple
+        flag: str = "",  # "on": --name; "both": --name/--no-name; "": the option takes a value
+        secret: bool = False,  # never shown by --check
+        command_only: bool = False,  # the command's own: not an argument of Config
+        in_file: bool = True,
+        in_environment: bool = True,
+    ) -> None:
+        self.default, self.help, self.kind, self.topic = default, help, kind, topic
+        self.option, self.short, self.env, self.many, self.flag = option, short, env, many, flag
+        self.secret, self.command_only, self.in_file, self.in_environment = (
+            secret,
+            command_only,
+            in_file,
+            in_environment,
+        )
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<Setting {self.name}>"
 
     @property
     def long_option(self) -> str:
@@ -113,7 +127,7 @@ class Setting:
 
 
 def setting(default: Any, help: str, kind: Kind = TEXT, **facts: Any) -> Any:
-    return field(default=default, metadata={"setting": Setting(help, kind=kind, **facts)})
+    return Setting(default, help, kind, **facts)
 
 
 _app = partial(setting, topic="Application")
@@ -130,9 +144,12 @@ _log = partial(setting, topic="Logging")
 _from = partial(setting, topic="Settings")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Settings:
-    """One value for each setting, checked. What the command hands to Config, and the master to its workers."""
+    """One value for each setting, checked; it does not change. What the command hands to Config, and a master to its
+    workers.
+
+    No dataclass: making one of this size costs the command 10 ms each time it starts.
+    """
 
     app: str | None = _app(None, "The application, as module:attribute.")
     app_dir: str = _app("", "Look for APP in this directory first (empty: the working directory).", command_only=True)
@@ -304,11 +321,37 @@ class Settings:
         in_environment=False,
     )
 
+    def __init__(self, **values: Any) -> None:
+        """Take values by name; what is not named has its default."""
+        if unknown := values.keys() - SETTINGS.keys():
+            raise TypeError(f"there are no settings {', '.join(sorted(unknown))}")
+        self.__dict__.update({name: one.default for name, one in SETTINGS.items()}, **values)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("settings do not change; use replace()")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Settings) and self.__dict__ == other.__dict__
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        shown = (
+            f"{n}={getattr(self, n)!r}" for n, one in SETTINGS.items() if not one.secret and not self._is_default(n)
+        )
+        return f"Settings({', '.join(shown)})"
+
+    def _is_default(self, name: str) -> bool:
+        return bool(getattr(self, name) == SETTINGS[name].default)
+
+    def replace(self, **changes: Any) -> Settings:
+        return Settings(**{**self.__dict__, **changes})
+
     def to_json(self) -> str:
         """Return these settings as text for another process; `from_json` is the inverse."""
         import json
 
-        return json.dumps({name: getattr(self, name) for name in SETTINGS})
+        return json.dumps(self.__dict__)
 
     @classmethod
     def from_json(cls, text: str) -> Settings:
@@ -335,15 +378,11 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
-def _table() -> Iterator[tuple[str, Setting]]:
-    for one in fields(Settings):
-        facts: Setting = one.metadata["setting"]
-        object.__setattr__(facts, "name", one.name)
-        object.__setattr__(facts, "default", one.default)
-        yield one.name, facts
+SETTINGS: Mapping[str, Setting] = {name: one for name, one in vars(Settings).items() if isinstance(one, Setting)}
 
-
-SETTINGS: Mapping[str, Setting] = dict(_table())
+# What the settings of a run came from: the name of a setting that was given -> "--port", "UVICORN_PORT" or
+# "port in uvicorn.toml". A setting that is not in it has its default.
+Provenance = Mapping[str, str]
 
 
 def not_available(settings: Any) -> str | None:

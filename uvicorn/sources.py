@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from uvicorn.errors import ConfigError, SettingError
 from uvicorn.kinds import EXISTING_PATH
-from uvicorn.precedence import Provenance, from_command_line, from_environment, from_file, merge
-from uvicorn.settings import SETTINGS, Settings
+from uvicorn.precedence import from_command_line, from_environment, from_file, merge
+from uvicorn.settings import SETTINGS, Provenance, Settings
 
 OWN_FILE = "uvicorn.toml"
 PROJECT_FILE = "pyproject.toml"
@@ -51,7 +51,7 @@ def resolve(command_line: Mapping[str, Any], environ: Mapping[str, str] | None =
     if settings.workers == "auto":  # type: ignore[comparison-overlap]
         from uvicorn.cpus import available
 
-        settings = replace(settings, workers=available())
+        settings = settings.replace(workers=available())
         provenance["workers"] += " (auto)"
     return Resolved(settings, provenance, file_name)
 
