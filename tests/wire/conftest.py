@@ -12,6 +12,8 @@ import pytest
 
 from tests.support import Running, Wire, free_port
 
+from .harness import connect
+
 PARSERS = ["httptools", "h11"]
 PYTHON = os.environ.get("WIRE_PYTHON", sys.executable)
 """The interpreter that has the server under test; name another to see what another server fails."""
@@ -64,5 +66,5 @@ def playground(parser: str, servers: Servers) -> Iterator[Running]:
 
 @pytest.fixture
 def wire(server: Running) -> Iterator[Wire]:
-    with Wire.connect(server) as wire:
+    with connect(server) as wire:
         yield wire

@@ -16,6 +16,7 @@ from .harness import (
     assert_refused,
     body,
     chunked,
+    connect,
     echo,
     get,
     journal,
@@ -323,7 +324,7 @@ def test_an_end_before_a_request_is_whole_calls_nobody(server: Running, wire: Wi
 
 
 def test_a_reset_while_the_application_works_is_a_disconnect(server: Running) -> None:
-    wire = Wire.connect(server)
+    wire = connect(server)
     port = port_of(wire)
     wire.send(get(play(("gone",), ("send", OK), ("send", body(b"ok")))))
     wait_for_call(server, port, lambda call: call["received"] or call["outcome"] == "running")
@@ -335,7 +336,7 @@ def test_a_reset_while_the_application_works_is_a_disconnect(server: Running) ->
 
 
 def test_a_reset_in_the_middle_of_a_body_is_a_disconnect(server: Running) -> None:
-    wire = Wire.connect(server)
+    wire = connect(server)
     port = port_of(wire)
     wire.send(get(b"/cut", b"Content-Length: 100\r\n", method=b"POST") + b"hello")
     wait_for_call(server, port, lambda call: call["received"])
@@ -344,7 +345,7 @@ def test_a_reset_in_the_middle_of_a_body_is_a_disconnect(server: Running) -> Non
 
 
 def test_a_reset_with_requests_in_the_queue_calls_nobody_for_them(server: Running) -> None:
-    wire = Wire.connect(server)
+    wire = connect(server)
     port = port_of(wire)
     wire.send(get(play(("gone",))) + get(b"/b") * 5)
     wait_for_call(server, port, lambda call: True)

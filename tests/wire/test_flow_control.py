@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from collections.abc import Iterator
 
 import pytest
 
 from tests.support import Running, Wire
 
-from .harness import ask, body, chunked, echo, get, play, port_of, release, start, usage, wait_for_call
+from .harness import ask, body, chunked, connect, echo, get, play, port_of, release, start, usage, wait_for_call
 
 OK = start(200, (b"content-length", b"2"))
 MIB = 1 << 20
 
 
 @pytest.fixture
-def wire(server: Running) -> Wire:
+def wire(server: Running) -> Iterator[Wire]:
     """A client whose kernel takes little on its own."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
     sock.settimeout(10)
     sock.connect(server.address)
-    return Wire(sock, 20)
+    with Wire(sock, 20) as wire:
+        yield wire
 
 
 def send_until_full(wire: Wire, block: bytes, most: int) -> int:
@@ -104,7 +106,7 @@ def test_a_body_of_any_size_goes_out_whole(server: Running, wire: Wire, size: in
 def test_a_body_of_any_size_comes_in_whole(server: Running, size: int) -> None:
     data = bytes(range(256)) * (size // 256 + 1)
     data = data[:size]
-    with Wire.connect(server, timeout=10) as wire:
+    with connect(server, timeout=10) as wire:
         wire.send(get(b"/", b"Content-Length: %d\r\n" % size, method=b"POST") + data)
         assert echo(wire.read_response()).body == data
         chunks = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in _pieces(data, 10_000))
@@ -117,7 +119,7 @@ def _pieces(data: bytes, size: int) -> list[bytes]:
 
 
 def test_many_tiny_chunks_take_no_time(server: Running) -> None:
-    with Wire.connect(server, timeout=10) as wire:
+    with connect(server, timeout=10) as wire:
         wire.send(
             chunked(b"1\r\nx\r\n" * 20_000 + b"0\r\n\r\n", target=play(("count",), ("send", OK), ("send", body(b"ok"))))
         )
@@ -128,7 +130,7 @@ def test_many_tiny_chunks_take_no_time(server: Running) -> None:
 def test_connections_that_come_and_go_leave_nothing(server: Running) -> None:
     def churn() -> None:
         for number in range(300):
-            with Wire.connect(server) as wire:
+            with connect(server) as wire:
                 match number % 6:
                     case 0:
                         wire.request(get())

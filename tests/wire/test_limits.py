@@ -18,6 +18,7 @@ from .harness import (
     ask,
     assert_refused,
     body,
+    connect,
     echo,
     get,
     play,
@@ -74,10 +75,10 @@ def wide(parser: str, servers: Servers) -> Running:
     ids=["target", "query", "method", "value", "name", "number", "head"],
 )
 def test_a_narrower_limit_refuses(narrow: Running, raw: bytes, status: int) -> None:
-    with Wire.connect(narrow) as wire:
+    with connect(narrow) as wire:
         wire.send(raw)
         assert_refused(wire, status)
-    with Wire.connect(narrow) as wire:  # also as the second request of a connection, and octet by octet
+    with connect(narrow) as wire:  # also as the second request of a connection, and octet by octet
         wire.send(GET)
         assert wire.read_response().status == 200
         for octet in raw[:300]:
@@ -101,7 +102,7 @@ def test_a_narrower_limit_refuses(narrow: Running, raw: bytes, status: int) -> N
 )
 def test_what_is_within_a_limit_is_served_again_and_again(narrow: Running, raw: bytes) -> None:
     """The count begins anew with each request of a connection."""
-    with Wire.connect(narrow) as wire:
+    with connect(narrow) as wire:
         wire.send(raw * 5 + LAST)
         for _ in range(5):
             assert wire.read_response().status == 200
@@ -120,7 +121,7 @@ def test_what_is_within_a_limit_is_served_again_and_again(narrow: Running, raw: 
     ids=["target", "query", "value", "number", "head"],
 )
 def test_a_wider_limit_serves(wide: Running, raw: bytes) -> None:
-    with Wire.connect(wide) as wire:
+    with connect(wide) as wire:
         wire.send(raw)
         assert wire.read_response().status == 200
         for at in range(0, len(raw), 20_000):
@@ -129,7 +130,7 @@ def test_a_wider_limit_serves(wide: Running, raw: bytes) -> None:
 
 
 def test_the_body_is_no_part_of_the_head(narrow: Running) -> None:
-    with Wire.connect(narrow) as wire:
+    with connect(narrow) as wire:
         wire.send(get(fields=b"Content-Length: 100000\r\n", method=b"POST") + b"x" * 100_000 + LAST)
         assert len(echo(wire.read_response()).body) == 100_000
         assert wire.read_response().status == 200
@@ -142,7 +143,7 @@ def hold(server: Running, stack: ExitStack, name: str, number: int) -> list[Wire
     """Connections whose requests run until `release(server, name)`."""
     wires = []
     for _ in range(number):
-        wire = stack.enter_context(Wire.connect(server))
+        wire = stack.enter_context(connect(server))
         wire.send(get(play(("mark", name), ("wait", name), ("send", OK), ("send", body(b"ok")))))
         wires.append(wire)
     return wires
@@ -165,9 +166,9 @@ def test_beyond_the_concurrency_limit_the_answer_is_503(
     held = hold(server, stack, name, 2)
     for wire in held:
         wait_for_call(server, wire, lambda call: True)
-    third = stack.enter_context(Wire.connect(server))
+    third = stack.enter_context(connect(server))
     assert third.request(GET).status == 200
-    fourth = stack.enter_context(Wire.connect(server))
+    fourth = stack.enter_context(connect(server))
     fourth.send(GET)
     response = fourth.read_response()
     assert (response.status, response.body) == (503, b"Service Unavailable")
@@ -189,7 +190,7 @@ def test_beyond_the_concurrency_limit_the_answer_is_503(
 
 def test_the_last_allowed_request_is_answered_and_the_server_ends(parser: str, uvicorn: Callable[..., Running]) -> None:
     server = uvicorn("app:app", "--http", parser, "--limit-max-requests", "3", cwd=HERE)
-    with Wire.connect(server) as wire:
+    with connect(server) as wire:
         for _ in range(3):
             response = wire.request(GET)
             assert response.status == 200
@@ -203,7 +204,7 @@ def test_requests_that_are_pipelined_beyond_the_limit_are_answered_or_left_whole
     parser: str, uvicorn: Callable[..., Running]
 ) -> None:
     server = uvicorn("app:app", "--http", parser, "--limit-max-requests", "3", cwd=HERE)
-    with Wire.connect(server) as wire:
+    with connect(server) as wire:
         wire.send(b"".join(get(b"/%d" % number) for number in range(10)))
         answered = 0
         while wire.is_closed(within=0.2) is None or wire.received:
@@ -222,10 +223,10 @@ def test_beyond_the_connection_limit_the_oldest_idle_one_makes_room(
     parser: str, uvicorn: Callable[..., Running], stack: ExitStack
 ) -> None:
     server = uvicorn("app:app", "--http", parser, "--limit-connections", "5", "--timeout-keep-alive", "60", cwd=HERE)
-    idle = [stack.enter_context(Wire.connect(server)) for _ in range(5)]
+    idle = [stack.enter_context(connect(server)) for _ in range(5)]
     for wire in idle:
         assert wire.request(GET).status == 200
-    late = stack.enter_context(Wire.connect(server))
+    late = stack.enter_context(connect(server))
     assert late.request(GET).status == 200
     assert idle[0].is_closed(within=3) == "eof"
     assert sum(wire.is_closed(within=0) is None for wire in idle) == 4
@@ -235,14 +236,14 @@ def test_busy_connections_are_not_closed_for_new_ones(
     parser: str, uvicorn: Callable[..., Running], stack: ExitStack
 ) -> None:
     server = uvicorn("app:app", "--http", parser, "--limit-connections", "3", cwd=HERE)
-    helper = stack.enter_context(Wire.connect(server))
+    helper = stack.enter_context(connect(server))
     assert helper.request(GET).status == 200
     busy = hold(server, stack, "busy", 2)
     for wire in busy:
         port = port_of(wire)
         while not helper.request(get(b"/journal?%d" % port)).body.startswith(b"[{"):
             pass
-    waiting = stack.enter_context(Wire.connect(server))
+    waiting = stack.enter_context(connect(server))
     waiting.send(GET)
     # It takes the place of the idle helper, so a fourth one has to wait for the busy ones.
     assert waiting.read_response().status == 200
@@ -254,7 +255,7 @@ def test_busy_connections_are_not_closed_for_new_ones(
 
 
 def test_release_is_seen_by_whoever_waits(server: Running) -> None:
-    with Wire.connect(server) as wire:
+    with connect(server) as wire:
         name = f"seen-{port_of(wire)}"
         wire.send(get(play(("wait", name), ("send", OK), ("send", body(b"ok")))))
         release(server, name)

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.support import Running, Truncated, Wire
+from tests.support import Running, Wire
+from tests.support.wire import Truncated
 
 from .harness import (
     GET,
@@ -14,6 +15,7 @@ from .harness import (
     Message,
     assert_ended,
     body,
+    connect,
     echo,
     get,
     journal,
@@ -31,7 +33,7 @@ OK = start(200, LENGTH_2)
 @pytest.fixture
 def wire(playground: Running) -> Any:
     """The application of these tests makes mistakes."""
-    with Wire.connect(playground) as wire:
+    with connect(playground) as wire:
         yield wire
 
 
@@ -427,7 +429,7 @@ def test_an_application_that_fails_before_its_answer_is_a_500(wire: Wire, playgr
     wire.send(get(play(step)) + get(b"/next"))
     assert_server_error(wire)
     assert paths(playground, wire) == ["/play"]
-    with Wire.connect(playground) as other:
+    with connect(playground) as other:
         assert other.request(GET).status == 200
 
 

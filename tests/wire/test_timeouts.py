@@ -25,6 +25,7 @@ from .harness import (
     assert_refusal,
     body,
     chunked,
+    connect,
     echo,
     get,
     play,
@@ -89,24 +90,24 @@ def times_out(wire: Wire, limit: float, since: float) -> None:
 
 def test_a_head_that_does_not_come(hasty: Running) -> None:
     def nothing_at_all() -> None:
-        with Wire.connect(hasty) as wire:
+        with connect(hasty) as wire:
             assert ends_after(wire, LIMIT, time.monotonic()) == b""
 
     def half_a_line() -> None:
-        with Wire.connect(hasty) as wire:
+        with connect(hasty) as wire:
             since = time.monotonic()
             wire.send(b"GET / HT")
             times_out(wire, LIMIT, since)
 
     def half_a_head() -> None:
-        with Wire.connect(hasty) as wire:
+        with connect(hasty) as wire:
             since = time.monotonic()
             wire.send(GET[:-2])
             times_out(wire, LIMIT, since)
 
     def one_octet_after_the_other() -> None:
         """The limit is for the whole head: octets do not put it off."""
-        with Wire.connect(hasty) as wire:
+        with connect(hasty) as wire:
             since = time.monotonic()
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 while not wire.is_readable() and time.monotonic() < since + LIMIT + SLACK:
@@ -116,7 +117,7 @@ def test_a_head_that_does_not_come(hasty: Running) -> None:
             times_out(wire, LIMIT, since)
 
     def the_second_of_a_connection() -> None:
-        with Wire.connect(hasty) as wire:
+        with connect(hasty) as wire:
             assert wire.request(GET).status == 200
             since = time.monotonic()
             wire.send(b"GET / HT")
@@ -124,7 +125,7 @@ def test_a_head_that_does_not_come(hasty: Running) -> None:
 
     def an_octet_ends_no_more_than_the_idle_time() -> None:
         """It starts the clock of the head: a connection cannot be held by one octet."""
-        with Wire.connect(hasty) as wire:
+        with connect(hasty) as wire:
             assert wire.request(GET).status == 200
             since = time.monotonic()
             wire.send(b"\r")
@@ -133,7 +134,7 @@ def test_a_head_that_does_not_come(hasty: Running) -> None:
 
     def behind_a_slow_answer() -> None:
         """The clock of a head must not end the answer before it."""
-        with Wire.connect(hasty) as wire:
+        with connect(hasty) as wire:
             wire.send(get(play(("sleep", LIMIT * 4), ("send", OK), ("send", body(b"ok")))) + b"GET /b HT")
             assert wire.read_response().body == b"ok"
             response = wire.read_response()
@@ -141,7 +142,7 @@ def test_a_head_that_does_not_come(hasty: Running) -> None:
             assert_ended(wire)
 
     def in_time() -> None:
-        with Wire.connect(hasty) as wire:
+        with connect(hasty) as wire:
             wire.send(GET[:10])
             time.sleep(LIMIT / 3)
             wire.send(GET[10:])
@@ -161,39 +162,39 @@ def test_a_head_that_does_not_come(hasty: Running) -> None:
 
 def test_a_body_that_does_not_come(hasty: Running) -> None:
     def the_rest_is_missing() -> None:
-        with Wire.connect(hasty) as wire:
+        with connect(hasty) as wire:
             since = time.monotonic()
             wire.send(post(b"hello world", target=b"/a")[:-3])
             times_out(wire, LIMIT, since)
             assert wait_for_call(hasty, wire)["received"][-1] == {"type": "http.disconnect"}
 
     def all_of_it_is_missing() -> None:
-        with Wire.connect(hasty) as wire:
+        with connect(hasty) as wire:
             since = time.monotonic()
             wire.send(get(b"/a", b"Content-Length: 5\r\n", method=b"POST"))
             times_out(wire, LIMIT, since)
             assert wait_for_call(hasty, wire)["received"] == [{"type": "http.disconnect"}]
 
     def after_100_continue() -> None:
-        with Wire.connect(hasty) as wire:
+        with connect(hasty) as wire:
             wire.send(get(b"/a", b"Expect: 100-continue\r\nContent-Length: 5\r\n", method=b"POST"))
             assert wire.read_exactly(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
             times_out(wire, LIMIT, time.monotonic())
 
     def a_chunk_is_missing() -> None:
-        with Wire.connect(hasty) as wire:
+        with connect(hasty) as wire:
             since = time.monotonic()
             wire.send(chunked(b"5\r\nhello\r\n", target=b"/a"))
             times_out(wire, LIMIT, since)
 
     def trailers_without_end() -> None:
-        with Wire.connect(hasty) as wire:
+        with connect(hasty) as wire:
             wire.send(chunked(b"5\r\nhello\r\n0\r\n", target=b"/a"))
             response = wire.read_response(timeout=LIMIT + SLACK)
             assert_refusal(response, 408)
 
     def behind_a_begun_answer() -> None:
-        with Wire.connect(hasty) as wire:
+        with connect(hasty) as wire:
             since = time.monotonic()
             target = play(("send", start()), ("send", body(b"begun", True)), ("gone",))
             wire.send(get(target, b"Content-Length: 5\r\n", method=b"POST"))
@@ -203,7 +204,7 @@ def test_a_body_that_does_not_come(hasty: Running) -> None:
             assert wait_for_call(hasty, wire)["received"][-1] == {"type": "http.disconnect"}
 
     def slow_but_moving() -> None:
-        with Wire.connect(hasty) as wire:
+        with connect(hasty) as wire:
             wire.send(get(b"/a", b"Content-Length: 12\r\n", method=b"POST"))
             for _ in range(12):
                 time.sleep(LIMIT / 4)
@@ -212,7 +213,7 @@ def test_a_body_that_does_not_come(hasty: Running) -> None:
 
     def while_the_application_does_not_wait() -> None:
         """The clock runs only in receive(): what the application's own work takes is no fault of the client."""
-        with Wire.connect(hasty) as wire:
+        with connect(hasty) as wire:
             target = play(("sleep", LIMIT * 4), ("drain",), ("send", OK), ("send", body(b"ok")))
             wire.send(get(target, b"Content-Length: 5\r\n", method=b"POST") + b"hel")
             time.sleep(LIMIT * 4)
@@ -220,18 +221,18 @@ def test_a_body_that_does_not_come(hasty: Running) -> None:
             assert wire.read_response().body == b"ok"
 
     def while_the_application_works() -> None:
-        with Wire.connect(hasty) as wire:
+        with connect(hasty) as wire:
             wire.send(post(b"hello", target=play(("drain",), ("sleep", 2.0), ("send", OK), ("send", body(b"ok")))))
             assert wire.read_response().body == b"ok"
 
     def while_the_application_waits_for_the_disconnect() -> None:
         """receive() after the whole body is no wait for a body."""
-        with Wire.connect(hasty) as wire:
+        with connect(hasty) as wire:
             wire.send(get(play(("send", start()), ("send", body(b"begun", True)), ("gone",))))
             assert wire.is_closed(within=LIMIT * 4) is None
 
     def left_unread() -> None:
-        with Wire.connect(hasty) as wire:
+        with connect(hasty) as wire:
             wire.send(get(sends(OK, body(b"ok")), b"Content-Length: 5\r\n", method=b"POST") + b"hel")
             assert wire.read_response().body == b"ok"
             assert wire.read_until_close(KEEP_ALIVE + LIMIT + SLACK) == b""
@@ -253,12 +254,12 @@ def test_a_body_that_does_not_come(hasty: Running) -> None:
 
 def test_idle_connections_are_closed_silently(hasty: Running) -> None:
     def after_one_answer() -> None:
-        with Wire.connect(hasty) as wire:
+        with connect(hasty) as wire:
             assert wire.request(GET).status == 200
             assert ends_after(wire, KEEP_ALIVE, time.monotonic()) == b""
 
     def after_many() -> None:
-        with Wire.connect(hasty) as wire:
+        with connect(hasty) as wire:
             for _ in range(4):
                 assert wire.request(GET).status == 200
                 time.sleep(KEEP_ALIVE / 2)
@@ -266,7 +267,7 @@ def test_idle_connections_are_closed_silently(hasty: Running) -> None:
             assert ends_after(wire, KEEP_ALIVE, since) == b""
 
     def after_an_answer_of_1_0() -> None:
-        with Wire.connect(hasty) as wire:
+        with connect(hasty) as wire:
             assert wire.request(get(b"/", b"Connection: keep-alive\r\n", b"1.0")).status == 200
             assert ends_after(wire, KEEP_ALIVE, time.monotonic()) == b""
 
@@ -325,7 +326,7 @@ def test_zero_turns_a_timeout_off(parser: str, servers: Servers) -> None:
     patient = servers(parser, *options)
 
     def no_head() -> None:
-        with Wire.connect(patient) as wire:
+        with connect(patient) as wire:
             assert wire.is_closed(within=1.5) is None
             wire.send(GET[:10])
             assert wire.is_closed(within=1.5) is None
@@ -333,7 +334,7 @@ def test_zero_turns_a_timeout_off(parser: str, servers: Servers) -> None:
             assert wire.read_response().status == 200
 
     def no_body() -> None:
-        with Wire.connect(patient) as wire:
+        with connect(patient) as wire:
             wire.send(post(b"hello")[:-2])
             assert wire.is_closed(within=3) is None
             wire.send(b"lo")
@@ -353,17 +354,17 @@ def test_the_defaults(servers: Servers) -> None:
     """10 s for a head, 5 s idle; both parsers at the same time, since it takes that long."""
 
     def head(server: Running) -> None:
-        with Wire.connect(server) as wire:
+        with connect(server) as wire:
             since = time.monotonic()
             wire.send(b"GET / HT")
             times_out(wire, 10, since)
 
     def first_octet(server: Running) -> None:
-        with Wire.connect(server) as wire:
+        with connect(server) as wire:
             assert ends_after(wire, 10, time.monotonic()) == b""
 
     def idle(server: Running) -> None:
-        with Wire.connect(server) as wire:
+        with connect(server) as wire:
             assert wire.request(GET).status == 200
             assert ends_after(wire, 5, time.monotonic()) == b""
 
@@ -385,7 +386,7 @@ def test_a_tls_handshake_that_does_not_come(
 ) -> None:
     options = [*certificates.options, "--timeout-tls-handshake", "1"]
     server = uvicorn("app:app", "--http", parser, *options, cwd=Path(__file__).parent)
-    with Wire.connect(server) as silent, Wire.connect(server) as halting:
+    with connect(server) as silent, connect(server) as halting:
         since = time.monotonic()
         halting.send(b"\x16\x03\x01\x02\x00")
         assert silent.is_closed(within=1 + SLACK)

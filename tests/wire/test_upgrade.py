@@ -7,7 +7,7 @@ import pytest
 from tests.support import Running, Wire
 
 from .conftest import Servers
-from .harness import LAST, assert_ended, assert_refused, echo, get, paths, post, wait_for_call
+from .harness import LAST, assert_ended, assert_refused, connect, echo, get, paths, post, wait_for_call
 
 SMUGGLED = get(b"/smuggled")
 UPGRADES = [
@@ -33,7 +33,7 @@ def plain(parser: str, servers: Servers) -> Running:
 
 def exchange(server: Running, head: bytes, rest: bytes) -> list[str]:
     """Send the head, wait until the application has begun on it, send the rest; return the calls' paths."""
-    with Wire.connect(server) as wire:
+    with connect(server) as wire:
         wire.send(head)
         if rest:
             wait_for_call(server, wire, lambda call: True)
