@@ -31,7 +31,7 @@ COMPAT_MAY_IMPORT = BASE_NAMES | {"uvicorn.server", "uvicorn.manager"}
 COMPAT = ["lifespan", "loops", "middleware", "protocols", "supervisors"]
 
 PURE = {
-    "uvicorn": ["settings"],
+    "uvicorn": ["settings", "kinds", "precedence"],
     "server": ["head", "scope", "response", "limits", "websocket"],
     "manager": ["worker", "plan", "backoff", "messages"],
 }

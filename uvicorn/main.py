@@ -239,15 +239,14 @@ def run(
         sys.path.insert(0, app_dir)
     app = arguments.pop("app")
 
-    # not before: the command's help needs none of this
-    import logging
-
-    logger = logging.getLogger("uvicorn.error")
     try:
         config = _mine("Config")(app, **arguments)
     except UsersError as error:
-        logger.error("%s", error)
+        click.echo(f"Error: {error}", err=True)  # logging may be what failed
         sys.exit(error.exit_code)
+    import logging
+
+    logger = logging.getLogger("uvicorn.error")
     context = click.get_current_context(silent=True)
     if context is not None:  # the command knows which values were given, and which only have their default
         config.given = context.meta.get("uvicorn.given")
