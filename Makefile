@@ -50,7 +50,7 @@ coverage: .venv/tests ## run the suite and show the lines that no test of this p
 	$(BIN)/coverage run -m pytest $(ARGS) ; $(BIN)/coverage report --skip-covered --show-missing
 
 bench: .venv/tests ## measure against other servers, each in an environment of its own
-	$(BIN)/python tests/benchmarks/run.py $(ARGS)
+	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 build: .venv/tests ## build the wheel and the source archive into dist/
 	rm -rf build dist && $(BIN)/python -m pip install --quiet --disable-pip-version-check build && $(BIN)/python -m build

@@ -1,0 +1,16 @@
+"""This checkout."""
+
+from __future__ import annotations
+
+from . import Peer, Wanted
+
+
+class Ours(Peer):
+    def command(self, wanted: Wanted) -> list[str]:
+        options = ["--port", str(wanted.port), "--workers", str(wanted.workers), "--http", wanted.http or "httptools"]
+        options += ["--loop", "uvloop", "--timeout-keep-alive", str(wanted.keep_alive)]
+        options += [] if wanted.access_log else ["--no-access-log"]
+        return self.program("python", "-m", "uvicorn", wanted.app, *options)
+
+
+PEER = Ours("ours", [], ["python", "-m", "uvicorn", "--version"], frozenset({None, "h11"}))
