@@ -1,0 +1,87 @@
+"""A worker as the master sees it: the record of one incarnation. No I/O: the master acts on what `feed` returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from .plan import Order, WorkerView
+from .worker import Action, Event, State, step
+
+ORDER_EVENTS = {
+    Order.RETIRE: Event.RETIRE_WANTED,
+    Order.STOP: Event.STOP_WANTED,
+    Order.CANCEL: Event.CANCEL_WANTED,
+    Order.FORCE: Event.FORCE_WANTED,
+    Order.KILL: Event.KILL_WANTED,
+}
+
+
+@dataclass(slots=True, eq=False)
+class WorkerHandle:
+    id: int
+    """Counts incarnations over the master's life: a late message can never be taken for another worker's."""
+    slot: int
+    generation: int
+    born: float
+    state: State = State.SPAWNING
+    since: float = 0.0
+    order: Order = Order.NONE
+    ordered_at: float = 0.0
+    order_since: float = 0.0
+    ready_at: float | None = None
+    fit: bool = True
+    why: str = ""
+    """Why it was told to go, in words; empty when it was not, or when the operator knows."""
+    pid: int | None = None
+    failure: str | None = None
+    """What it reported about its failed boot."""
+    settled: bool = False
+    """It has been ready long enough to count as healthy."""
+    listening: bool = True
+    """It may still accept: it has not yet acknowledged that its listeners are closed."""
+    process: Any = None
+    channel: Any = None
+    inside: str = ""
+    """The oldest request inside it when it died, in words."""
+    cell: Any = field(default=None, repr=False)
+    """Its place in the scoreboard of its generation."""
+
+    def __post_init__(self) -> None:
+        self.since = self.born
+
+    def feed(self, event: Event, now: float) -> Action:
+        """Take an event; return what the master has to do about it."""
+        state, action = step(self.state, event)
+        if state is not self.state:
+            self.state, self.since = state, now
+            if state is State.READY:
+                self.ready_at = now
+        return action
+
+    def tell(self, order: Order, now: float, why: str = "") -> Action:
+        """Give a stricter order; return how it is delivered."""
+        if self.order is Order.NONE:
+            self.ordered_at = now
+        self.order, self.order_since = order, now
+        self.why = why or self.why
+        return self.feed(ORDER_EVENTS[order], now)
+
+    @property
+    def view(self) -> WorkerView:
+        return WorkerView(
+            id=self.id,
+            slot=self.slot,
+            generation=self.generation,
+            state=self.state,
+            born=self.born,
+            since=self.since,
+            order=self.order,
+            ordered_at=self.ordered_at,
+            order_since=self.order_since,
+            was_ready=self.ready_at is not None,
+            fit=self.fit,
+        )
+
+    def __str__(self) -> str:
+        return f"Worker {self.slot} (pid {self.pid})" if self.pid else f"Worker {self.slot}"

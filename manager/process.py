@@ -1,0 +1,252 @@
+"""Processes: the only file with fork, exec, kill, waitpid and prctl.
+
+A process is addressed through a pidfd, which cannot come to mean another one, and which becomes readable at its death:
+no polling, no signal to a stranger that got the number of a process that we have reaped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_PR_GET_CHILD_SUBREAPER = 37
+
+AVAILABLE = sys.platform == "linux" and hasattr(os, "pidfd_open") and hasattr(os, "memfd_create")
+"""Whether this system has what a master needs."""
+
+TERMINAL_SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM)
+
+
+@dataclass(frozen=True, slots=True)
+class ExitStatus:
+    """How a process ended: `code`, or `signal`, or neither if somebody else reaped it."""
+
+    code: int | None = None
+    signal: int | None = None
+    out_of_memory: bool = False
+
+    @classmethod
+    def of(cls, info: os.waitid_result) -> ExitStatus:
+        if info.si_code == os.CLD_EXITED:
+            return cls(code=info.si_status)
+        return cls(signal=info.si_status)
+
+    def __str__(self) -> str:
+        if self.signal is not None:
+            try:
+                name = signal.Signals(self.signal).name
+            except ValueError:
+                name = f"signal {self.signal}"
+            return f"killed by {name}" + (" (out of memory)" if self.out_of_memory else "")
+        if self.code is not None:
+            return f"exit code {self.code}"
+        return "its exit status is unknown: somebody else reaped it"
+
+
+class Process:
+    """A child of ours: its pid, and the pidfd that becomes readable when it dies."""
+
+    def __init__(self, pid: int) -> None:
+        """Raises ProcessLookupError if there is none."""
+        self.pid = pid
+        self._fd = os.pidfd_open(pid)
+        self._reaped = False
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def kill(self, number: int) -> None:
+        """Send a signal; nothing happens if the process is dead already."""
+        if not self._reaped:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._fd, number)
+
+    def reap(self) -> ExitStatus | None:
+        """Return how the process ended, once; None while it runs."""
+        try:
+            info = os.waitid(os.P_PIDFD, self._fd, os.WEXITED | os.WNOHANG)
+        except ChildProcessError:
+            self._reaped = True
+            return ExitStatus()
+        if info is None:
+            return None
+        self._reaped = True
+        return ExitStatus.of(info)
+
+    def wait(self) -> None:
+        """Wait for its end, and reap it."""
+        if not self._reaped:
+            with contextlib.suppress(ChildProcessError):
+                os.waitid(os.P_PIDFD, self._fd, os.WEXITED)
+            self._reaped = True
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def exec_child(argv: Sequence[str], environ: Mapping[str, str], *, pass_fds: Sequence[int]) -> int:
+    """Start a program with these descriptors, under the same numbers, and no signal blocked or ignored; return its pid.
+
+    Not fork and exec: the caller may have threads, and between the two Python code could find any lock taken.
+    """
+    before = {fd: os.get_inheritable(fd) for fd in pass_fds}
+    try:
+        for fd in pass_fds:
+            os.set_inheritable(fd, True)
+        return os.posix_spawn(
+            argv[0],
+            list(argv),
+            dict(environ),
+            setsigmask=[],
+            setsigdef=[number for number in signal.valid_signals() if number < signal.SIGRTMIN],
+        )
+    finally:
+        for fd, inheritable in before.items():
+            os.set_inheritable(fd, inheritable)
+
+
+def fork_adopted(child: Callable[[int], NoReturn]) -> int:
+    """Fork a process that becomes a child of the nearest subreaper above; return its pid once it is adopted.
+
+    A process between us and it forks it and ends, so that its real parent is gone (double fork). `child` runs in it
+    with all signals blocked, and is given the pid of that process between. Raises OSError if a fork fails.
+    """
+    reader, writer = os.pipe()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        between = os.fork()
+        if between == 0:
+            _fork_and_end(child, writer)
+    except BaseException:
+        os.close(reader)
+        raise
+    finally:
+        os.close(writer)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    with open(reader, "rb") as pipe:
+        answer = pipe.read()
+    os.waitpid(between, 0)
+    if answer.startswith(b"-"):
+        raise OSError(int(answer[1:]), os.strerror(int(answer[1:])))
+    if not answer:
+        raise ChildProcessError("the process that was to fork a worker was killed")
+    return int(answer)
+
+
+def _fork_and_end(child: Callable[[int], NoReturn], writer: int) -> NoReturn:
+    try:
+        between = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            os.close(writer)
+            child(between)
+        os.write(writer, str(pid).encode())
+    except OSError as error:
+        os.write(writer, f"-{error.errno}".encode())
+    finally:
+        os._exit(0)
+
+
+def wait_for_adoption(between: int, master: int, *, timeout: float = 10.0) -> bool:
+    """Wait until our parent is no longer `between`; return whether it is `master` now.
+
+    There is no event for it; it takes a fraction of a millisecond, since `between` ends as soon as it has forked us.
+    """
+    deadline = time.monotonic() + timeout
+    while os.getppid() == between and time.monotonic() < deadline:
+        time.sleep(0.0002)
+    return os.getppid() == master
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when its parent dies. Ends it now if that has happened already.
+
+    The flag is cleared by setuid, and fires when a process between us and the real parent ends: set it late.
+    """
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+@contextlib.contextmanager
+def subreaper() -> Iterator[None]:
+    """Inside, orphans below this process become its children."""
+    flag = ctypes.c_int()
+    _libc().prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(flag), 0, 0, 0)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    try:
+        yield
+    finally:
+        _prctl(_PR_SET_CHILD_SUBREAPER, flag.value)
+
+
+def dead_children() -> Iterator[int]:
+    """Return the pids of children that are dead and not reaped; each must be reaped before the next is asked for."""
+    seen = -1
+    while True:
+        try:
+            info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if info is None or info.si_pid == seen:
+            return
+        seen = info.si_pid
+        yield info.si_pid
+
+
+def reap_stranger(pid: int) -> None:
+    """Reap a child that we did not start: as PID 1, or as a subreaper, we inherit the orphans of the application."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+
+
+def _prctl(option: int, value: int) -> None:
+    if _libc().prctl(option, value, 0, 0, 0) != 0:
+        errno = ctypes.get_errno()
+        raise OSError(errno, f"prctl({option}, {value}): {os.strerror(errno)}")
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+# -- out of memory --
+
+_CGROUP = "/sys/fs/cgroup"
+
+
+def oom_kills() -> int | None:
+    """Return how often the kernel has killed a process of our cgroup for want of memory; None if it does not say."""
+    try:
+        with open("/proc/self/cgroup") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return None
+    candidates = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            candidates.append(f"{_CGROUP}{path}/memory.events")
+        elif "memory" in controllers.split(","):
+            candidates.append(f"{_CGROUP}/memory{path}/memory.oom_control")
+    for name in candidates:
+        try:
+            with open(name) as file:
+                for line in file:
+                    key, _, value = line.partition(" ")
+                    if key == "oom_kill":
+                        return int(value)
+        except (OSError, ValueError):
+            continue
+    return None

@@ -1,0 +1,46 @@
+"""What the master says, in words. One event is one line; texts that tools match are upstream's to the letter."""
+
+from __future__ import annotations
+
+import logging
+
+from .handle import WorkerHandle
+from .process import ExitStatus
+
+logger = logging.getLogger("uvicorn.error")
+
+
+def parent(text: str, pid: int) -> None:
+    """Log that the master starts or stops."""
+    logger.info(
+        "%s parent process [%d]", text, pid, extra={"color_message": f"{text} parent process [\x1b[36m%d\x1b[0m]"}
+    )
+
+
+def told_to_go(worker: WorkerHandle) -> None:
+    if worker.pid is not None:
+        logger.info("Terminated child process [%d]", worker.pid)
+        logger.info("Waiting for child process [%d]", worker.pid)
+
+
+def ended(worker: WorkerHandle, status: ExitStatus, now: float, then: str) -> None:
+    """Log a death; `then` says what the master does about it."""
+    since = "after" if worker.ready_at is not None else "before it was ready, after"
+    why = f"; {worker.why}" if worker.why else ""
+    request = f"; inside it: {worker.inside}" if worker.inside else ""
+    tail = f"; {then}" if then else ""
+    logger.warning("%s exited: %s %s %s%s%s%s", worker, status, since, seconds(now - worker.born), why, request, tail)
+
+
+def forgotten(worker: WorkerHandle, status: ExitStatus, now: float) -> None:
+    """Log the end of a worker that was asked to go: in passing if it ended well."""
+    if status.code == 0:
+        logger.debug("%s exited: %s after %s", worker, status, seconds(now - worker.born))
+    else:
+        ended(worker, status, now, "")
+
+
+def seconds(duration: float) -> str:
+    if duration < 10:
+        return f"{duration:.2g} s" if duration < 1 else f"{duration:.1f} s"
+    return f"{duration:.1f} s" if duration < 100 else f"{duration:.0f} s"

@@ -1,0 +1,112 @@
+"""Which signal tells the master what, and how it hears of it.
+
+A handler may run between any two bytecodes, so it does nothing: the C code of Python writes the number of the signal
+to a socket, and the master's loop reads it there like everything else it waits for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from types import FrameType
+
+
+class Command(Enum):
+    STOP = "stop"
+    STOP_FAST = "stop fast"
+    RELOAD = "reload"
+    MORE = "one worker more"
+    LESS = "one worker less"
+    REAP = "reap"
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    command: Command
+    doc: str
+    """For docs/signals.md, which is generated from this table."""
+
+
+COMMANDS: Mapping[signal.Signals, Meaning] = {
+    signal.SIGTERM: Meaning(
+        Command.STOP,
+        "Stop slowly: accept what waits, finish all requests within `--timeout-graceful-shutdown` (30 s), end. "
+        "Sending it again changes nothing.",
+    ),
+    signal.SIGINT: Meaning(
+        Command.STOP, "Stop slowly, as SIGTERM. A second SIGINT ends everything at once (Ctrl-C twice)."
+    ),
+    signal.SIGQUIT: Meaning(
+        Command.STOP_FAST, "Stop fast: requests in progress are cancelled; lifespan shutdown still runs."
+    ),
+    signal.SIGHUP: Meaning(
+        Command.RELOAD,
+        "Rolling restart: settings, env file and code are read again; each worker is replaced once its successor "
+        "serves. If the new code does not start, the old workers stay.",
+    ),
+    signal.SIGTTIN: Meaning(Command.MORE, "One worker more."),
+    signal.SIGTTOU: Meaning(Command.LESS, "One worker less, down to one."),
+    signal.SIGCHLD: Meaning(Command.REAP, "Sent by the kernel when a child ends."),
+}
+
+FOR_THE_MASTER = tuple(
+    number
+    for number in (
+        signal.SIGHUP,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+        signal.SIGTTIN,
+        signal.SIGTTOU,
+        signal.SIGWINCH,
+        getattr(signal, "SIGPWR", None),
+    )
+    if number is not None
+)
+"""Signals that workers take without doing anything: `pkill -HUP` and a terminal send them to the whole family."""
+
+
+def nothing(number: int, frame: FrameType | None) -> None:
+    """Handle a signal by not dying of it. A function, since SIG_IGN would be inherited by what the app starts."""
+
+
+class Inbox:
+    """The signals of this process, as something that can be waited for."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+
+    def fileno(self) -> int:
+        return self._reader.fileno()
+
+    def read(self) -> list[signal.Signals]:
+        """Return the signals that came since the last call, in their order."""
+        try:
+            numbers = self._reader.recv(4096)
+        except BlockingIOError:
+            return []
+        return [signal.Signals(number) for number in numbers]
+
+    @contextlib.contextmanager
+    def listening(self, numbers: Iterator[signal.Signals] | tuple[signal.Signals, ...]) -> Iterator[None]:
+        """Take these signals inside; afterwards everything is as it was. Only in the main thread (ValueError)."""
+        wakeup = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        before = {}
+        try:
+            for number in numbers:
+                before[number] = signal.signal(number, nothing)
+            yield
+        finally:
+            for number, handler in before.items():
+                # None: it was set by C code, and Python cannot set it again.
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+
+    def close(self) -> None:
+        self._reader.close()
+        self._writer.close()

@@ -1,0 +1,138 @@
+"""A template: a fresh process that has imported the server, and that workers are forked from.
+
+A fork takes milliseconds where a start of the interpreter and all imports take hundreds; what was imported before it is
+shared memory. There is one template per generation, started by exec, so that a new generation reads the code anew.
+It answers one message after the other on its channel, and ends when the master does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import sys
+from typing import NoReturn
+
+from uvicorn.settings import Settings
+
+from . import worker_main
+from .channel import Channel
+from .messages import PROTOCOL, Fork, Forked, Loaded, NotForked
+from .process import die_with_parent, fork_adopted
+from .recipe import Recipe
+
+# Nothing of the user's may be found before what it shadows is imported: not the module `signal` in his working
+# directory. So those paths come last until the server is imported; `main` puts them where they were.
+BOOTSTRAP = "; ".join(
+    (
+        "import sys",
+        "sys.path[:] = [path for path in sys.path if path]",
+        "import json",
+        "file = open(int(sys.argv[1]), 'rb', closefd=False)",
+        "paths, late = json.loads(file.readline())",
+        "file.close()",
+        "sys.path[:] = [path for path in paths if path not in late] + [path for path in paths if path in late]",
+        "from uvicorn.manager.template import main",
+        "main(int(sys.argv[1]), int(sys.argv[2]))",
+    )
+)
+
+IGNORED = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGQUIT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGWINCH,
+    getattr(signal, "SIGPWR", None),
+)
+"""Sent to the whole family, by a terminal or a process manager; the end of the channel is what ends a template."""
+
+
+def main(recipe_fd: int, channel_fd: int) -> NoReturn:
+    for number in IGNORED:
+        if number is not None:
+            signal.signal(number, signal.SIG_IGN)
+    with open(recipe_fd, "rb", closefd=False) as file:
+        file.seek(0)
+        recipe = Recipe.from_bytes(file.read())
+    die_with_parent(recipe.master)
+    for fd in (recipe_fd, channel_fd, recipe.voice, *recipe.listeners):
+        os.set_inheritable(fd, False)
+    channel = Channel.adopt(channel_fd)
+    os.chdir(recipe.directory)
+    load_environment(recipe)
+    import_server(recipe)
+    sys.path[:] = recipe.sys_path
+    sys.argv[:] = recipe.argv
+    # What is here now lives as long as the workers. Collected once and then left alone, its pages stay shared: the
+    # collector writes into every object that it looks at.
+    gc.collect()
+    gc.freeze()
+    from uvicorn import __version__
+
+    channel.send(Loaded(PROTOCOL, __version__))
+    serve(channel, recipe)
+
+
+def load_environment(recipe: Recipe) -> None:
+    """Set the variables of the env file that are not set; the file is read anew for each generation."""
+    if recipe.settings is not None:
+        settings = Settings.from_json(recipe.settings)
+        if settings.env_file is not None:
+            from uvicorn.sources import read_env_file
+
+            for name, value in read_env_file(settings.env_file).items():
+                os.environ.setdefault(name, value)
+
+
+def import_server(recipe: Recipe) -> None:
+    """Import what every worker will need and nothing of the user's."""
+    import asyncio  # noqa: F401
+
+    for name in _wanted_modules(recipe):
+        with contextlib.suppress(ImportError):  # an optional package; the worker finds out, and says so
+            __import__(name)
+
+
+def _wanted_modules(recipe: Recipe) -> list[str]:
+    names = ["uvicorn.logging", "uvicorn.lifespan.on", "uvicorn.middleware.proxy_headers"]
+    settings = Settings() if recipe.settings is None else Settings.from_json(recipe.settings)
+    if settings.loop in ("auto", "uvloop"):
+        names.append("uvloop")
+    if settings.http in ("auto", "httptools"):
+        names += ["httptools", "uvicorn.protocols.http.auto", "uvicorn.protocols.http.httptools_impl"]
+    elif settings.http == "h11":
+        names.append("uvicorn.protocols.http.h11_impl")
+    if settings.ws in ("auto", "websockets", "websockets-sansio"):
+        names.append("uvicorn.protocols.websockets.auto")
+    elif settings.ws == "wsproto":
+        names.append("uvicorn.protocols.websockets.wsproto_impl")
+    return names
+
+
+def serve(channel: Channel, recipe: Recipe) -> NoReturn:
+    """Fork workers as the master asks, until it is gone."""
+    while True:
+        message = channel.receive()
+        if channel.at_end:
+            os._exit(0)
+        if not isinstance(message, Fork) or not channel.fds:
+            continue
+        fd, *others = channel.fds
+        channel.fds = others
+
+        def child(between: int, message: Fork = message, fd: int = fd) -> NoReturn:
+            channel.close()
+            worker_main.run(recipe, message, Channel.adopt(fd), between)
+
+        try:
+            channel.send(Forked(message.id, fork_adopted(child)))
+        except OSError as error:
+            channel.send(NotForked(message.id, f"cannot fork: {error.strerror or error}"))
+        # After the report: when the master sees the end of the worker's channel, it has been told its pid.
+        os.close(fd)

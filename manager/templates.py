@@ -1,0 +1,81 @@
+"""A template as the master sees it, and how it is started."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from .channel import Channel
+from .messages import Fork
+from .process import Process, exec_child
+from .recipe import Recipe, Source
+from .template import BOOTSTRAP
+
+
+@dataclass(slots=True, eq=False)
+class Template:
+    generation: int
+    process: Process
+    channel: Channel
+    born: float
+    loaded: bool = False
+    failure: str | None = None
+    """Why it could not load, in its own words."""
+
+    @classmethod
+    def start(
+        cls,
+        source: Source,
+        generation: int,
+        *,
+        listeners: Sequence[int],
+        directory: str,
+        environ: Mapping[str, str],
+        now: float,
+    ) -> Template:
+        """Start a fresh interpreter that will be the template of `generation`."""
+        ours, theirs = Channel.pair()
+        voice, speaker = os.pipe()
+        recipe_fd = os.memfd_create("uvicorn-recipe")
+        try:
+            os.set_blocking(voice, False)
+            os.write(speaker, b"!")
+            recipe = Recipe(
+                master=os.getpid(),
+                generation=generation,
+                directory=directory,
+                listeners=list(listeners),
+                voice=voice,
+                **source.ingredients(),
+            )
+            with open(recipe_fd, "wb", closefd=False) as file:
+                file.write(recipe.to_bytes())
+            os.lseek(recipe_fd, 0, os.SEEK_SET)
+            flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+            pid = exec_child(
+                [sys.executable, *flags, "-c", BOOTSTRAP, str(recipe_fd), str(theirs.fileno())],
+                environ,
+                pass_fds=[recipe_fd, theirs.fileno(), voice, *listeners],
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+            for fd in (voice, speaker, recipe_fd):
+                os.close(fd)
+        return cls(generation, Process(pid), ours, now)
+
+    def fork(self, id: int, slot: int) -> Channel:
+        """Ask for a worker; return our end of its channel. If the template cannot, that is at its end at once."""
+        ours, theirs = Channel.pair()
+        self.channel.send(Fork(id, slot), [theirs.fileno()])
+        theirs.close()
+        return ours
+
+    def close(self) -> None:
+        """Let it end: its channel's end-of-file tells it."""
+        self.channel.close()

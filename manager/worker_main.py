@@ -1,0 +1,251 @@
+"""A worker, from its fork on: become a process of its own, load the application, serve, report."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import signal
+import socket
+import sys
+import traceback
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from . import signals
+from .channel import Channel
+from .messages import (
+    Booting,
+    Cancel,
+    Closed,
+    Failed,
+    Force,
+    Fork,
+    Leaving,
+    Ready,
+    Retire,
+    Starting,
+    Stop,
+    Stopping,
+    Unfit,
+)
+from .process import die_with_parent, wait_for_adoption
+from .recipe import Recipe, load_config
+
+if TYPE_CHECKING:
+    from uvicorn.config import Config
+
+STARTUP_FAILURE = 3
+NOT_OURS = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
+"""Variables that speak to the first process of a service; a worker, or what it starts, must not answer to them."""
+
+logger = logging.getLogger("uvicorn.error")
+
+
+def run(recipe: Recipe, fork: Fork, channel: Channel, between: int) -> NoReturn:
+    """Be the worker. Called in the new process, with all signals blocked."""
+    status = 1
+    try:
+        _become_a_worker(recipe, fork, channel, between)
+        status = _serve(recipe, channel)
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        _flush()
+        # Not sys.exit: the stack below us is the template's, and its clean-up is not for us to run.
+        _run_exit_handlers()
+        os._exit(status & 0xFF)
+
+
+def _become_a_worker(recipe: Recipe, fork: Fork, channel: Channel, between: int) -> None:
+    signal.set_wakeup_fd(-1)
+    for number in signal.valid_signals():
+        # What a C extension has set is left alone, as are the kernel's own (SIGKILL).
+        if signal.getsignal(number) not in (signal.SIG_DFL, None) and number != signal.SIGPIPE:
+            signal.signal(number, signal.SIG_DFL)
+    for number in signals.FOR_THE_MASTER:
+        signal.signal(number, signals.nothing)
+    for name in NOT_OURS:
+        os.environ.pop(name, None)
+    os.environ["UVICORN_WORKER"] = str(fork.slot)
+    random.seed()  # else all workers would draw what the template would have drawn
+    if not wait_for_adoption(between, recipe.master):
+        os._exit(0)
+    die_with_parent(recipe.master)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    channel.send(Booting(os.getpid()))
+
+
+def _serve(recipe: Recipe, channel: Channel) -> int:
+    voice = Voice(recipe.voice)
+    try:
+        config = load(recipe)
+    except SystemExit as error:
+        channel.send(Failed("the application could not be loaded"))
+        return error.code if isinstance(error.code, int) and error.code else STARTUP_FAILURE
+    except BaseException as error:
+        if voice.is_ours():
+            print_failure(error)
+        channel.send(Failed(f"{type(error).__name__}: {error}".rstrip(": ")))
+        return STARTUP_FAILURE
+    server = worker_server(config, channel, voice)
+    sockets = [socket.socket(fileno=fd) for fd in recipe.listeners]
+    # From here on a stop signal is an orderly drain, also when it comes before the server has set its own handlers;
+    # and the server raises the signals that it caught once more when it is done.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
+        signal.signal(number, server.early_exit)
+    try:
+        server.run(sockets=sockets)
+    except SystemExit as error:
+        if not server.started:
+            channel.send(Failed("lifespan startup failed"))
+        return error.code if isinstance(error.code, int) else STARTUP_FAILURE
+    return 0
+
+
+def load(recipe: Recipe) -> Config:
+    """Make the Config and import the application."""
+    voice_filter = Voice(recipe.voice)
+    config = load_config(recipe)
+    logger.addFilter(voice_filter)
+    try:
+        config.load()
+    finally:
+        logger.removeFilter(voice_filter)
+    return config
+
+
+def print_failure(error: BaseException) -> None:
+    """Print the traceback, from the user's first line on: our own calls below it would only be in the way."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_next is not None and _is_ours(frames.tb_frame):
+        frames = frames.tb_next
+    traceback.print_exception(type(error), error, frames)
+
+
+def _is_ours(frame: FrameType) -> bool:
+    name = frame.f_globals.get("__name__", "")
+    return name.startswith(("uvicorn.", "importlib")) or name in ("uvicorn", "runpy", "multiprocessing.spawn")
+
+
+class Voice:
+    """Who speaks when several workers fail for the same reason: one.
+
+    A pipe that all workers of a generation share holds one byte; who reads it may log errors until it is ready. As a
+    filter of a logger it passes everything below ERROR, and errors only for the one.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._ours: bool | None = None
+
+    def is_ours(self) -> bool:
+        if self._ours is None:
+            try:
+                self._ours = bool(os.read(self._fd, 1))
+            except OSError:
+                self._ours = False
+        return self._ours
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno < logging.ERROR or self.is_ours()
+
+
+def worker_server(config: Config, channel: Channel, voice: Voice) -> Any:
+    from uvicorn.server import Server
+
+    class WorkerServer(Server):
+        """A server that reports to the master and takes its commands."""
+
+        def __init__(self, config: Config) -> None:
+            super().__init__(config)
+            self.told = False
+            """A command of the master's, not a signal, made us drain."""
+            self.on_ready = self._report_ready
+            self.on_accept_stopped = self._report_closed
+            # The limit is not an end: it asks the master for a successor. The server itself knows none.
+            limit = self.limit_max_requests
+            self.__dict__["limit_max_requests"] = None
+            self._requests_before_retirement = limit
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            self._loop = asyncio.get_running_loop()
+            channel.setblocking(False)
+            self._loop.add_reader(channel.fileno(), self._on_commands)
+            lifespan_shutdown = self.lifespan.shutdown
+
+            async def shutdown() -> None:
+                channel.send(Stopping())
+                await lifespan_shutdown()
+
+            self.lifespan.shutdown = shutdown
+            channel.send(Starting())
+            logger.addFilter(voice)
+            try:
+                await super().startup(sockets)
+            finally:
+                logger.removeFilter(voice)
+            signal.signal(signal.SIGQUIT, self.handle_exit)
+
+        def _report_ready(self) -> None:
+            state = self.server_state
+            state.max_requests = self._requests_before_retirement
+            state.on_max_requests = self._report_limit
+            channel.send(Ready())
+
+        def _report_limit(self) -> None:
+            channel.send(Unfit(f"it has answered {self._requests_before_retirement} requests"))
+
+        def _report_closed(self) -> None:
+            channel.send(Closed())
+
+        def _on_commands(self) -> None:
+            for message in channel.pending():
+                self.told = True
+                if isinstance(message, Retire):
+                    self.retire()
+                elif isinstance(message, Stop):
+                    self.handle_exit(signal.SIGTERM, None)
+                elif isinstance(message, Cancel):
+                    self.stop_now()
+                elif isinstance(message, Force):
+                    self.should_exit = True
+                    self.force_exit = True
+            if channel.at_end:
+                # The master is dead. Whoever starts the next one expects our socket to be free.
+                os._exit(1)
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            """Begin to drain, whatever the signal and however often it comes: force is the master's to order."""
+            if not self.told:
+                self.told = True
+                channel.send(Leaving(f"it was sent {signal.Signals(sig).name}"))
+            super().handle_exit(signal.SIGTERM, frame)
+
+        def early_exit(self, sig: int, frame: FrameType | None) -> None:
+            if not self.should_exit:
+                self.handle_exit(sig, frame)
+
+    return WorkerServer(config)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            pass
+
+
+def _run_exit_handlers() -> None:
+    """Do what the interpreter does at its end: wait for the application's threads, call what it gave to atexit."""
+    import atexit
+    import threading
+
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    _flush()
