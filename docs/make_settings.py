@@ -33,9 +33,9 @@ From Python the same names are arguments of `uvicorn.run()` and attributes of `u
 ## The file
 
 `uvicorn.toml` in the working directory is read if it exists. Otherwise the table `[tool.uvicorn]` of a `pyproject.toml`
-in the working directory is read, but only if neither the command line nor `UVICORN_APP` names the application: a command
-line that names one means the same in every project. `--config FILE` (or `UVICORN_CONFIG`) names a file, and then only
-that one is read; of a file called `pyproject.toml` it is the table.
+in the working directory is read, but only if neither the command line nor `UVICORN_APP` names the application: a
+command line that names one means the same in every project. `--config FILE` (or `UVICORN_CONFIG`) names a file, and
+then only that one is read; of a file called `pyproject.toml` it is the table.
 
 ```toml
 app = "shop.web:app"
@@ -55,8 +55,8 @@ exits with 2. Durations are seconds. In the environment, several values are sepa
 `UVICORN_HEADERS`), paths by colons (`UVICORN_RELOAD_DIRS`). Switches take `true`, `false`, `1`, `0`, `yes`, `no`, `on`,
 `off` there.
 
-`--bind` excludes `--host`, `--port`, `--uds` and `--fd` of the same place; given in a stronger place it replaces them, and
-they replace it.
+`--bind` excludes `--host`, `--port`, `--uds` and `--fd` of the same place; given in a stronger place it replaces them,
+and they replace it.
 """
 
 
