@@ -492,7 +492,7 @@ TRAILERS: list[Refused] = [
         )
     ),
     Refused("a trailer too long", chunked(b"0\r\nX: " + b"v" * LONG + b"\r\n\r\n")),
-    Refused("trailers too long together", chunked(b"0\r\n" + b"X: v\r\n" * 4_000 + b"\r\n")),
+    Refused("trailers too long together", chunked(b"0\r\n" + b"X: v\r\n" * 6_000 + b"\r\n")),
 ]  # fmt: skip
 
 LIMITS: list[Refused] = [

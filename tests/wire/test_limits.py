@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +17,7 @@ from .harness import (
     GET,
     LAST,
     ask,
+    assert_ended,
     assert_refused,
     body,
     connect,
@@ -25,7 +27,6 @@ from .harness import (
     port_of,
     release,
     start,
-    wait_for_call,
 )
 
 OK = start(200, (b"content-length", b"2"))
@@ -162,30 +163,23 @@ def test_beyond_the_concurrency_limit_the_answer_is_503(
     parser: str, uvicorn: Callable[..., Running], stack: ExitStack
 ) -> None:
     server = uvicorn("app:app", "--http", parser, "--limit-concurrency", "4", cwd=HERE)
-    name = "concurrency"
-    held = hold(server, stack, name, 2)
+    held = [stack.enter_context(connect(server)) for _ in range(3)]
     for wire in held:
-        wait_for_call(server, wire, lambda call: True)
-    third = stack.enter_context(connect(server))
-    assert third.request(GET).status == 200
-    fourth = stack.enter_context(connect(server))
-    fourth.send(GET)
-    response = fourth.read_response()
-    assert (response.status, response.body) == (503, b"Service Unavailable")
-    assert response.get("content-type") == b"text/plain; charset=utf-8"
-    assert response.connection == {b"close"}
-    assert fourth.is_closed(within=5) == "eof"
+        assert wire.request(GET).status == 200
+        wire.send(get(play(("sleep", 1), ("send", OK), ("send", body(b"ok")))))
+    with connect(server) as fourth:
+        response = fourth.request(GET)
+        assert (response.status, response.body) == (503, b"Service Unavailable")
+        assert response.get("content-type") == b"text/plain; charset=utf-8"
+        assert response.connection == {b"close"}
+        assert_ended(fourth)
     server.wait_for("WARNING.*Exceeded concurrency limit")
-    third.request(get(b"/release?" + name.encode()))
     for wire in held:
         assert wire.read_response().body == b"ok"
         wire.close()
-    third.close()
-    for _ in range(200):
-        response = ask(server, GET)
-        if response.status == 200:
-            return
-    pytest.fail("still refused after the connections were closed")
+    deadline = time.monotonic() + 5
+    while ask(server, GET).status != 200:
+        assert time.monotonic() < deadline, "still refused after the connections were closed"
 
 
 def test_the_last_allowed_request_is_answered_and_the_server_ends(parser: str, uvicorn: Callable[..., Running]) -> None:
