@@ -6,7 +6,6 @@ A folder that pyproject.toml does not list is missing from the wheel without any
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -16,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import Running, in_environment
+from tests.support.building import ROOT, build, copy_checkout
+from tests.support.processes import Running, free_port
+from tests.support.wire import Wire
 
-ROOT = Path(__file__).parents[1]
 FOLDERS = {"uvicorn": "uvicorn", "server": "uvicorn/server", "manager": "uvicorn/manager"}
-CALL = "import sys; from setuptools import build_meta; print(getattr(build_meta, sys.argv[1])(sys.argv[2]))"
 
 
 def packages() -> set[str]:
@@ -50,27 +49,10 @@ def test_every_source_folder_is_a_package():
     assert {folder for folder in folders if f"{folder}/__init__.py" not in sources(ROOT)} == set()
 
 
-def build(hook: str, project: Path, destination: Path) -> Path:
-    destination.mkdir(exist_ok=True)
-    built = subprocess.run(
-        [sys.executable, "-c", CALL, hook, str(destination)],
-        cwd=project,
-        capture_output=True,
-        text=True,
-        env=in_environment(),
-    )
-    assert built.returncode == 0, built.stdout + built.stderr
-    return destination / built.stdout.splitlines()[-1]
-
-
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy, since building leaves files beside the sources."""
     pytest.importorskip("setuptools", minversion="80")
-    copy = tmp_path_factory.mktemp("checkout") / "uvicorn"
-    skipped = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "*.egg-info", "results")
-    shutil.copytree(ROOT, copy, symlinks=True, ignore=skipped)
-    return copy
+    return copy_checkout(tmp_path_factory.mktemp("checkout") / "uvicorn")
 
 
 @pytest.fixture(scope="module")
@@ -132,9 +114,6 @@ async def app(scope, receive, send):
 
 @pytest.mark.parametrize("name", ["server", "manager"])
 def test_a_users_own_module_of_the_same_name_is_served(wheel, tmp_path, name):
-    from tests.support.processes import free_port
-    from tests.support.wire import Wire
-
     site, project = tmp_path / "site", tmp_path / "project"
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import venv
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +31,7 @@ class Wanted:
 class Peer:
     name: str
     requirements: list[str]
-    """What pip installs for it; empty: the environment of this checkout."""
+    """What pip installs for it."""
     version: list[str]
     """The command that prints its version."""
     only_http: frozenset[str | None] = field(default=frozenset({None}))
@@ -40,7 +39,7 @@ class Peer:
 
     @property
     def bin(self) -> Path:
-        return FOLDER / self.name / "bin" if self.requirements else Path(sys.executable).parent
+        return FOLDER / self.name / "bin"
 
     @property
     def installed(self) -> bool:
@@ -51,8 +50,11 @@ class Peer:
         if not self.installed:
             print(f"installing {self.name} into {self.bin.parent}", flush=True)
             venv.create(self.bin.parent, with_pip=True)
-            pip = [str(self.bin / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            subprocess.run([*pip, *self.requirements, "fastapi"], check=True)
+            self.pip_install(*self.requirements, "fastapi")
+
+    def pip_install(self, *args: str) -> None:
+        pip = [str(self.bin / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, *args], check=True)
 
     def describe(self) -> str:
         """Its version, and those of the libraries that decide its speed."""
