@@ -347,7 +347,7 @@ class HTTPConnection(asyncio.Protocol):
         cycle = self.cycle
         text = _TEXTS[refusal.status]
         if cycle is None:
-            self.write(short_response(refusal.status, text, service.state.default_block))
+            self.transport.write(short_response(refusal.status, text, service.state.default_block))
             self._hang_up(linger=True)
         elif cycle.untouched:
             self._close_after = True
@@ -357,14 +357,6 @@ class HTTPConnection(asyncio.Protocol):
             self.cut(cycle, reset=False)
 
     # -- The cycle's side ---------------------------------------------------------------------------------------------
-
-    def write(self, data: bytes) -> None:
-        """Send these bytes."""
-        self.transport.write(data)
-
-    def write_pieces(self, pieces: tuple[bytes, ...]) -> None:
-        """Send these bytes in order, without joining them if the transport can."""
-        self.transport.writelines(pieces)
 
     async def drained(self) -> None:
         """Wait until the client has read enough to be sent more, or is gone."""
@@ -524,7 +516,7 @@ class HTTPConnection(asyncio.Protocol):
         if idle:
             min(idle, key=lambda connection: connection.deadline)._hang_up(linger=False)
         else:
-            self.write(short_response(503, _TEXTS[503], service.state.default_block, b"retry-after: 1\r\n"))
+            self.transport.write(short_response(503, _TEXTS[503], service.state.default_block, b"retry-after: 1\r\n"))
             self._hang_up(linger=True)
 
     # -- Small ones ---------------------------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ class RequestResponseCycle:
             if self._expects_continue and self.phase == AWAITING_START:
                 # RFC 9110 10.1.1: at the first wish for the body, which says that it is wanted.
                 self._expects_continue = False
-                self.connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                self.connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             waiter = self.service.loop.create_future()
             if self._waiters is None:
                 self._waiters = []
@@ -125,11 +125,17 @@ class RequestResponseCycle:
         if body.__class__ is not bytes:
             body = _as_bytes(body)
         more: bool = message.get("more_body", False)
+        if self._left >= 0 and not self._bodiless:
+            # Hold the body to the length that the head declares; what would break it is not written.
+            left = self._left - len(body)
+            if left < 0:
+                raise RuntimeError("Response content longer than Content-Length")
+            if left and not more:
+                raise RuntimeError("Response content shorter than Content-Length")
+            self._left = left
         if phase == HEAD_HELD:
             self._write_first(body, more)
         else:
-            if self._left >= 0 and not self._bodiless:
-                self._count(len(body), more)
             self._write_next(body, more)
         if not more:
             self._complete()
@@ -179,10 +185,7 @@ class RequestResponseCycle:
     def write_head(self) -> None:
         """Write the held head without a body: the application lets it wait."""
         if self.phase == HEAD_HELD and not self.gone:
-            response = self._response
-            ending = self._framing(None, True)
-            self.phase = BODY
-            self.connection.write(b"".join((response.start, self._defaults(), response.block, ending)))
+            self.connection.transport.write(self._head(None, True))
 
     # -- The response -------------------------------------------------------------------------------------------------
 
@@ -196,85 +199,74 @@ class RequestResponseCycle:
         self.phase = HEAD_HELD
         self.service.hold(self)
 
-    def _framing(self, body: bytes | None, more: bool) -> bytes:
-        """Decide how the body is framed and whether the connection goes on; return what the head ends with.
+    def _head(self, body: bytes | None, more: bool) -> bytes:
+        """Decide how the body is framed and whether the connection goes on; return the whole head.
 
         `body` is the first piece of the body, None if it is not known yet; `more`: others follow.
         """
         service = self.service
-        version = self.head.version
+        response = self._response
+        head = self.head
         ending = b"\r\n"
         if self._left < 0 and not self._bodiless:
             if body is not None and not more:
-                self._left = len(body)
-                ending = b"content-length: %d\r\n\r\n" % self._left
-            elif version == "1.0":
+                ending = b"content-length: %d\r\n\r\n" % len(body)
+            elif head.version == "1.0":
                 self.keep_alive = False  # RFC 9112 6.3: the end of the connection is the end of the body
             else:
                 self._chunked = True
                 ending = b"transfer-encoding: chunked\r\n\r\n"
-        if self.keep_alive and not (
-            service.state.draining
+        if (
+            not self.keep_alive
+            or service.state.draining is not None
+            or not service.keep_alive
             or self._expects_continue  # the client may or may not send the body now: nobody can tell what follows
             or self.connection.half_closed
-            or not service.keep_alive
         ):
-            if version == "1.0":
-                ending = b"connection: keep-alive\r\n" + ending
-        else:
             self.keep_alive = False
             ending = b"connection: close\r\n" + ending
+        elif head.version == "1.0":
+            ending = b"connection: keep-alive\r\n" + ending
         if service.access is not None:
-            service.access.log(self.scope, self._response.status)
-        return ending
-
-    def _defaults(self) -> bytes:
-        state = self.service.state
-        if self._response.replaces:
-            return without(state.default_headers, self._response.replaces)
-        return state.default_block
+            service.access.log(self.scope, response.status)
+        defaults = service.default_block or service.render_defaults()
+        if response.replaces:
+            defaults = without(service.state.default_headers, response.replaces)
+        self.phase = BODY
+        return b"".join((response.start, defaults, response.block, ending))
 
     def _write_first(self, body: bytes, more: bool) -> None:
-        response = self._response
-        if self._left >= 0 and not self._bodiless:
-            self._count(len(body), more)
-        ending = self._framing(body, more)
-        self.phase = BODY
+        head = self._head(body, more)
         if self._bodiless:
-            self.connection.write(b"".join((response.start, self._defaults(), response.block, ending)))
+            self.connection.transport.write(head)
         elif self._chunked or len(body) > _LARGE:
-            self.connection.write(b"".join((response.start, self._defaults(), response.block, ending)))
+            self.connection.transport.write(head)
             self._write_next(body, more)
         else:
-            self.connection.write(b"".join((response.start, self._defaults(), response.block, ending, body)))
+            self.connection.transport.write(head + body)
 
     def _write_next(self, body: bytes, more: bool) -> None:
         """Write a piece of the body behind the head."""
         size = len(body)
+        transport = self.connection.transport
         if self._chunked:
             end = b"\r\n" if more else b"\r\n0\r\n\r\n"
             if size > _LARGE:
-                self.connection.write_pieces((b"%x\r\n" % size, body, end))
+                transport.writelines((b"%x\r\n" % size, body, end))
             elif size:
-                self.connection.write(b"%x\r\n%b%b" % (size, body, end))
+                transport.write(b"%x\r\n%b%b" % (size, body, end))
             elif not more:
-                self.connection.write(b"0\r\n\r\n")
+                transport.write(b"0\r\n\r\n")
         elif size and not self._bodiless:
-            self.connection.write(body)
-
-    def _count(self, size: int, more: bool) -> None:
-        """Hold the body to the length that the head declares; what would break it is not written."""
-        left = self._left - size
-        if left < 0:
-            raise RuntimeError("Response content longer than Content-Length")
-        if left and not more:
-            raise RuntimeError("Response content shorter than Content-Length")
-        self._left = left
+            transport.write(body)
 
     def _complete(self) -> None:
         self.phase = COMPLETE
-        self.service.count_response()
-        if self._waiters:
+        state = self.service.state
+        state.total_requests += 1
+        if state.total_requests == state.max_requests and state.on_max_requests is not None:
+            state.on_max_requests()
+        if self._waiters is not None:
             self.wake()
         self.connection.finish(self)
 
@@ -299,7 +291,7 @@ class RequestResponseCycle:
         response = short_response(status, text, service.state.default_block)
         if self.head.method == "HEAD":
             response = response[: response.index(b"\r\n\r\n") + 4]
-        self.connection.write(response)
+        self.connection.transport.write(response)
         self._complete()
 
     def _take_body(self) -> Message:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 Fields = list[tuple[bytes, bytes]]
@@ -73,9 +74,6 @@ class Head:
     """A request head that passed every check."""
 
     method: str
-    path: str  # decoded, below root_path
-    raw_path: bytes  # as sent, below root_path, without the query
-    query: bytes
     version: str  # "1.0" or "1.1"
     fields: Fields
     length: int  # of the body, in octets; CHUNKED; 0: there is none
@@ -83,6 +81,7 @@ class Head:
     expects_continue: bool
     upgrade: bytes  # lower-case, when Connection lists it; else b""
     forwarded: bool  # a proxy's header is among the fields
+    scope: dict[str, Any]  # what the ASGI scope of every such request says; to be copied
 
     @property
     def is_websocket(self) -> bool:
@@ -216,11 +215,18 @@ class HeadReader:
                 raise Refusal(400, "Transfer-Encoding other than chunked")
             length = CHUNKED
         close = b"close" in connection
+        scope = {
+            "type": "http",
+            "http_version": version,
+            "method": method,
+            "root_path": self._root,
+            "path": self._root + (_unquote(raw_path) if b"%" in raw_path else raw_path.decode("ascii")),
+            "raw_path": self._raw_root + raw_path,
+            "query_string": query,
+        }
         return Head(
             method=method,
-            path=self._root + (_unquote(raw_path) if b"%" in raw_path else raw_path.decode("ascii")),
-            raw_path=self._raw_root + raw_path,
-            query=query,
+            scope=scope,
             version=version,
             fields=fields,
             length=length,

@@ -12,18 +12,11 @@ if TYPE_CHECKING:
 
 def http_scope(head: Head, service: Service, connection: HTTPConnection) -> dict[str, Any]:
     """Return the scope of one HTTP request; all of its containers are the application's own."""
-    return {
-        "type": "http",
-        "asgi": {"version": service.asgi_version, "spec_version": "2.3"},
-        "http_version": head.version,
-        "server": connection.server,
-        "client": connection.client,
-        "scheme": connection.scheme,
-        "method": head.method,
-        "root_path": service.root_path,
-        "path": head.path,
-        "raw_path": head.raw_path,
-        "query_string": head.query,
-        "headers": head.fields.copy(),
-        "state": service.app_state.copy(),
-    }
+    scope = head.scope.copy()
+    scope["asgi"] = {"version": service.asgi_version, "spec_version": "2.3"}
+    scope["server"] = connection.server
+    scope["client"] = connection.client
+    scope["scheme"] = connection.scheme
+    scope["headers"] = head.fields.copy()
+    scope["state"] = service.app_state.copy()
+    return scope

@@ -6,22 +6,21 @@ import asyncio
 import contextvars
 import logging
 import resource
+import time
 from typing import TYPE_CHECKING, Any
 
 from .access_log import AccessLog
 from .connections import Sweep
+from .cycle import HEAD_HELD, RequestResponseCycle
 from .head import HeadReader, Limits, Refusal, Tokenizer
 from .limits import LogBudget, connection_cap
 from .proxy_headers import ProxyHeadersMiddleware
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
-
-    from .cycle import RequestResponseCycle
     from .state import ServerState
 
 _TRACE = 5
-_CACHE_ATTRIBUTE = "_http_service"
 
 
 class Service:
@@ -67,6 +66,7 @@ class Service:
         self.cap = connection_cap(config.limit_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         timeouts = [self.keep_alive, self.header_timeout, self.body_timeout, self.write_timeout]
         self.sweep = Sweep(loop, state.connections, min((t for t in timeouts if t > 0), default=5.0))
+        self.default_block = b""
         self._held: list[RequestResponseCycle] = []
         self._refusals = LogBudget()
         self._notes = LogBudget(per_second=1)
@@ -92,21 +92,25 @@ class Service:
 
     def hold(self, cycle: RequestResponseCycle) -> None:
         """Write the head of this response at the end of the loop's turn, unless its body takes it along before."""
-        if not self._held:
+        held = self._held
+        if not held:
             self.loop.call_soon(self._release)
-        self._held.append(cycle)
+        held.append(cycle)
 
     def _release(self) -> None:
         held, self._held = self._held, []
         for cycle in held:
-            cycle.write_head()
+            if cycle.phase == HEAD_HELD:
+                cycle.write_head()
 
-    def count_response(self) -> None:
-        """One more response is complete."""
-        state = self.state
-        state.total_requests += 1
-        if state.total_requests == state.max_requests and state.on_max_requests is not None:
-            state.on_max_requests()
+    def render_defaults(self) -> bytes:
+        """Return the default headers as bytes and keep them, in `default_block`, until this second is over."""
+        self.default_block = block = self.state.default_block
+        self.loop.call_later(1.0 - time.time() % 1.0, self._forget_defaults)
+        return block
+
+    def _forget_defaults(self) -> None:
+        self.default_block = b""
 
     # -- What the log says of requests that are not served ------------------------------------------------------------
 
