@@ -1,0 +1,196 @@
+"""permessage-deflate of RFC 7692: what the handshake agrees on, and the two streams of one connection.
+
+Streams are made when the first compressed message comes or goes, so that a connection that sends nothing costs
+nothing (a pair of them is some 50 KiB).
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+MAX_WINDOW_BITS = 12
+"""Our wish for both windows, and with `_MEMORY_LEVEL` a fifth of zlib's default memory for about the same ratio."""
+
+_MEMORY_LEVEL = 5
+
+_TAIL = b"\x00\x00\xff\xff"
+"""What a sync flush ends with; the sender takes it off, the receiver puts it back (RFC 7692 7.2.1, 7.2.2)."""
+
+_APPEND_TAIL_BELOW = 2048
+"""Below this a copy with the tail is cheaper than a second call of zlib."""
+
+_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_PARAMETER = re.compile(rf'[ \t]*({_TOKEN})[ \t]*(?:=[ \t]*(?:({_TOKEN})|"((?:[^"\\]|\\.)*)")[ \t]*)?(;|,|\Z)')
+_BITS = {str(bits): bits for bits in range(8, 16)}
+
+
+class ExtensionHeaderError(ValueError):
+    """A Sec-WebSocket-Extensions header that is not an extension-list (RFC 6455 9.1)."""
+
+
+class DeflateError(Exception):
+    """The peer's compressed data is none."""
+
+
+class InflatedTooBig(Exception):
+    """A message grew over the limit while it was inflated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What both sides hold to: windows in bits, and who starts each message with an empty one."""
+
+    server_no_context_takeover: bool = False
+    client_no_context_takeover: bool = False
+    server_max_window_bits: int = 15
+    client_max_window_bits: int = 15
+    header: str = "permessage-deflate"
+    """The value of our Sec-WebSocket-Extensions."""
+
+
+Offer = tuple[str, list[tuple[str, str | None]]]
+
+
+def parse_extensions(values: Iterable[str]) -> list[Offer]:
+    """Return name and parameters of each offered extension, in the client's order of preference."""
+    offers: list[Offer] = []
+    for value in values:
+        position = 0
+        new = True
+        while position < len(value):
+            if new and (blank := re.compile(r"[ \t]*(?:,|\Z)").match(value, position)):
+                position = blank.end()  # an empty element of the list (RFC 9110 5.6.1)
+                continue
+            match = _PARAMETER.match(value, position)
+            if match is None:
+                raise ExtensionHeaderError(value)
+            name, token, quoted, separator = match.groups()
+            content = token if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
+            if not new:
+                offers[-1][1].append((name, content))
+            elif content is not None:
+                raise ExtensionHeaderError(value)
+            else:
+                offers.append((name, []))
+            position = match.end()
+            new = separator == ","
+            if separator == ";" and position == len(value):
+                raise ExtensionHeaderError(value)
+    return offers
+
+
+def negotiate(offers: Iterable[Offer]) -> Agreement | None:
+    """Return what we agree on with the first offer that we can serve; None: no compression (RFC 7692 5.1, 7.1)."""
+    for name, parameters in offers:
+        if name.lower() == "permessage-deflate":
+            agreement = _accept(parameters)
+            if agreement is not None:
+                return agreement
+    return None
+
+
+def _accept(parameters: list[tuple[str, str | None]]) -> Agreement | None:
+    offered = dict(parameters)
+    if len(offered) != len(parameters):
+        return None
+    answer: list[str] = []
+    for name in ("server_no_context_takeover", "client_no_context_takeover"):
+        if name in offered:
+            if offered[name] is not None:
+                return None
+            answer.append(name)
+    server_bits = MAX_WINDOW_BITS
+    if "server_max_window_bits" in offered:
+        bits = _BITS.get(offered["server_max_window_bits"] or "")
+        # zlib cannot compress with a window of 8 bits: https://github.com/madler/zlib/issues/171
+        if bits is None or bits == 8:
+            return None
+        server_bits = min(bits, server_bits)
+    answer.append(f"server_max_window_bits={server_bits}")
+    client_bits = 15
+    if "client_max_window_bits" in offered:
+        value = offered["client_max_window_bits"]
+        client_bits = MAX_WINDOW_BITS
+        if value is not None:
+            bits = _BITS.get(value)
+            if bits is None:
+                return None
+            client_bits = min(bits, client_bits)
+        answer.append(f"client_max_window_bits={client_bits}")
+    known = {
+        "server_no_context_takeover",
+        "client_no_context_takeover",
+        "server_max_window_bits",
+        "client_max_window_bits",
+    }
+    if not offered.keys() <= known:
+        return None
+    return Agreement(
+        server_no_context_takeover="server_no_context_takeover" in offered,
+        client_no_context_takeover="client_no_context_takeover" in offered,
+        server_max_window_bits=server_bits,
+        client_max_window_bits=client_bits,
+        header="; ".join(["permessage-deflate", *answer]),
+    )
+
+
+class Deflate:
+    """The streams of one connection, on the server's side."""
+
+    __slots__ = ("_agreement", "_compressor", "_decompressor")
+
+    def __init__(self, agreement: Agreement) -> None:
+        self._agreement = agreement
+        self._compressor: zlib._Compress | None = None
+        self._decompressor: zlib._Decompress | None = None
+
+    def deflate(self, payload: bytes) -> bytes:
+        """Compress a whole message that is not empty."""
+        compressor = self._compressor
+        if compressor is None:
+            bits = self._agreement.server_max_window_bits
+            compressor = zlib.compressobj(wbits=-bits, memLevel=_MEMORY_LEVEL)
+            if not self._agreement.server_no_context_takeover:
+                self._compressor = compressor
+        return (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+    def inflate(self, chunk: bytes, final: bool, limit: int) -> bytes:
+        """Inflate the next part of a message to at most `limit` octets; `final` with its last part.
+
+        Raises InflatedTooBig before more than the limit is in memory (1 KiB can hold 1 MiB), and DeflateError.
+        """
+        decompressor = self._decompressor
+        if decompressor is None:
+            decompressor = self._decompressor = zlib.decompressobj(wbits=-self._agreement.client_max_window_bits)
+        try:
+            if final and len(chunk) < _APPEND_TAIL_BELOW:
+                inflated = self._inflate(decompressor, chunk + _TAIL, limit)
+            else:
+                inflated = self._inflate(decompressor, chunk, limit)
+                if final:
+                    assert self._decompressor is not None
+                    inflated += self._inflate(self._decompressor, _TAIL, limit - len(inflated))
+        except zlib.error as error:
+            raise DeflateError(str(error)) from None
+        if final and self._agreement.client_no_context_takeover:
+            self._decompressor = None
+        return inflated
+
+    def _inflate(self, decompressor: zlib._Decompress, data: bytes, limit: int) -> bytes:
+        bits = self._agreement.client_max_window_bits
+        inflated = b""
+        while True:
+            inflated += decompressor.decompress(data, limit + 1 - len(inflated))
+            if len(inflated) > limit:
+                raise InflatedTooBig
+            if not decompressor.eof:
+                return inflated
+            # A block with BFINAL (RFC 7692 7.2.3.4) ends zlib's stream but not the message. The next stream knows
+            # the window of this part; an older one would have to be kept for every connection.
+            data = decompressor.unused_data
+            window = inflated[-(1 << bits) :]
+            decompressor = zlib.decompressobj(wbits=-bits, zdict=window) if window else zlib.decompressobj(wbits=-bits)
+            self._decompressor = decompressor

@@ -1,0 +1,746 @@
+"""One WebSocket connection: the asyncio shell around handshake, engine and application.
+
+    bytes -> Engine.receive -> events -> queue -> receive() -> application
+    application -> send() -> Engine.message -> transport
+
+    HEAD        the head of the request is awaited (it comes with the hand-over from HTTP)
+    HANDSHAKE   the application has to accept or to refuse          no limit: it is the application's time
+    OPEN        messages go both ways                               pings, their answers, a client that does not read
+    CLOSING     our close frame was sent, theirs is awaited         close time-out, then reset
+    LINGER      our side is closed, theirs is read out              a moment, then reset
+    CLOSED      nothing more comes or goes                          write time-out, then reset
+
+Back-pressure: a bounded queue of messages is read ahead, so that pings behind them are answered while the application
+is slow; then reading stops. Towards the client, `send` waits while the transport is full, and of the pings that came
+meanwhile only the last is answered (RFC 6455 5.5.3).
+
+No connection has a timer of its own: each says its next `deadline`, and `connections.Sweep` looks at all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections import deque
+from enum import IntEnum
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from .head import Fields, Refusal
+from .limits import over_concurrency
+from .response import short_response
+from .service import Service
+from .utils import (
+    ClientDisconnected,
+    get_client_addr,
+    get_local_addr,
+    get_path_with_query_string,
+    get_remote_addr,
+    is_ssl,
+)
+from .websocket import (
+    GOING_TO_RESTART,
+    SERVER_FAILED,
+    AppState,
+    Denial,
+    Handshake,
+    Refused,
+    accept_response,
+    build_scope,
+    check_close,
+    check_message,
+    phrase,
+    read_handshake,
+)
+from .websocket_deflate import Deflate
+from .websocket_engines import Engine, FramesEngine, WSProtoEngine
+from .websocket_frames import ABNORMAL, Close, Failure, Ping
+
+if TYPE_CHECKING:
+    from uvicorn.config import Config
+
+    from .state import ServerState
+
+CLOSE_TIMEOUT = 10.0
+"""Seconds that the peer has to answer our close frame."""
+
+RETIRE_SPREAD = 1.0
+"""Seconds over which a retiring worker closes its WebSockets, so that their clients do not come back at once."""
+
+_LINGER = 2.0  # seconds
+_FAILURE_WAIT = 1.0  # seconds that the messages before a broken frame are given to be answered
+_QUEUE_OCTETS = 1 << 20  # of messages that wait for the application, before reading stops; one message may be larger
+_EARLY_OCTETS = 65536  # that a client may send before its handshake is answered
+
+
+class Phase(IntEnum):
+    HEAD = 0
+    HANDSHAKE = 1
+    OPEN = 2
+    CLOSING = 3
+    LINGER = 4
+    CLOSED = 5
+
+
+# As plain names: reading a member of an enum class costs more than what is done with it.
+HEAD, HANDSHAKE, OPEN, CLOSING, LINGER, CLOSED = Phase
+
+_CONNECT = object()  # stands in the queue for the event websocket.connect
+
+
+def split_fields(block: bytes) -> Fields:
+    """Split the field lines of a head that an HTTP protocol has passed on, which has judged it already."""
+    fields = []
+    for line in block.split(b"\r\n"):
+        name, colon, value = line.partition(b":")
+        if colon:
+            fields.append((name.lower(), value.strip(b" \t")))
+        elif line:
+            raise Refusal(400, "invalid header")
+    return fields
+
+
+class WebSocketConnection(asyncio.Protocol):
+    """Serves one WebSocket, from the head of its request to the end. Lives in the thread of its event loop."""
+
+    __slots__ = (
+        "_app",
+        "_denial",
+        "_disconnect",
+        "_early",
+        "_engine",
+        "_failure",
+        "_getters",
+        "_handshake",
+        "_max_queue",
+        "_next_ping",
+        "_ping",
+        "_ping_due",
+        "_pong_owed",
+        "_queue",
+        "_queued",
+        "_reading_paused",
+        "_retire_at",
+        "_stall_due",
+        "_stalled_at",
+        "_task",
+        "_write_paused",
+        "_writers",
+        "deadline",
+        "phase",
+        "scope",
+        "service",
+        "transport",
+    )
+
+    engine: type[FramesEngine] | type[WSProtoEngine]
+    """What speaks the wire; each subclass has its own."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        if not config.loaded:
+            config.load()
+        loop = _loop or asyncio.get_event_loop()
+        self.service = Service.of(config, server_state, app_state, loop, split_fields)
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # until connection_made
+        self.scope: dict[str, Any] = {}
+        self.phase: Phase = HEAD
+        self.deadline = inf
+        self._app = AppState.CONNECTING
+        self._engine: Engine | None = None
+        self._handshake: Handshake | None = None
+        self._denial: Denial | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._early = b""  # a head that is not complete; later, what came before the handshake was answered
+        self._max_queue = config.ws_max_queue if config.ws_max_queue and config.ws_max_queue > 0 else 1 << 30
+        self._queue: deque[Any] = deque((_CONNECT,))
+        self._queued = 0  # octets in the queue
+        self._getters: deque[asyncio.Future[None]] = deque()
+        self._writers: list[asyncio.Future[None]] = []
+        self._failure: Failure | None = None  # of the client, which takes its turn behind the messages before it
+        self._disconnect: tuple[int, str] | None = None  # code and reason of the end, once there is one
+        self._reading_paused = False
+        self._write_paused = False
+        self._stalled_at = 0
+        self._stall_due = inf
+        self._retire_at = inf
+        self._ping: bytes | None = None  # the payload of a ping that is not answered yet
+        self._ping_due = inf  # the next ping; while one is unanswered: when to give up
+        self._next_ping = inf
+        self._pong_owed: bytes | None = None
+
+    # -- asyncio: the transport's side --------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        service = self.service
+        self.transport = transport
+        service.state.connections.add(self)
+        service.sweep.watch()
+        service.trace(get_remote_addr(transport), "WebSocket connection made")
+        if service.state.draining:
+            self._retire_at = service.loop.time()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        service = self.service
+        service.state.connections.discard(self)
+        service.trace(self.scope.get("client"), "WebSocket connection lost")
+        if self._engine is not None:
+            service.logger.info("connection closed")
+        self.phase = CLOSED
+        self.deadline = inf
+        self._end(ABNORMAL, "")
+        self._wake_writers()
+
+    def data_received(self, data: bytes) -> None:
+        phase = self.phase
+        if phase is OPEN or phase is CLOSING:
+            self._read(data)
+        elif phase is HEAD:
+            self._early += data
+            end = self._early.find(b"\r\n\r\n")
+            if end >= 0:
+                raw, self._early = self._early[: end + 4], self._early[end + 4 :]
+                self._begin(raw)
+            elif len(self._early) > self.service.heads.limits.head:
+                self._refuse(Refused(431, "head too large"))
+        elif phase is HANDSHAKE:
+            self._early += data
+            if len(self._early) > _EARLY_OCTETS and not self._reading_paused:
+                self._reading_paused = True
+                self.transport.pause_reading()
+
+    def eof_received(self) -> None:
+        if self.phase <= CLOSING:
+            self.phase = CLOSED
+            self._set_deadline()
+            self._end(ABNORMAL, "")
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+        self._stalled_at = self.transport.get_write_buffer_size()  # type: ignore[attr-defined,unused-ignore]
+        if self.service.write_timeout > 0:
+            self._stall_due = self.service.loop.time() + self.service.write_timeout
+            self._set_deadline()
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        self._stall_due = inf
+        payload, self._pong_owed = self._pong_owed, None
+        if payload is not None and self.phase is OPEN and self._engine is not None:
+            self.transport.write(self._engine.pong(payload))
+        self._wake_writers()
+
+    # -- The handshake ------------------------------------------------------------------------------------------------
+
+    def _begin(self, raw: bytes) -> None:
+        service = self.service
+        config = service.config
+        heads = service.heads
+        try:
+            head = heads.remembered.get(raw) or heads.read(raw)
+        except Refusal as refusal:
+            self._refuse(Refused(refusal.status, refusal.cause))
+            return
+        handshake = read_handshake(head, deflate=config.ws_per_message_deflate)
+        if isinstance(handshake, Refused):
+            self._refuse(handshake)
+            return
+        state = service.state
+        if over_concurrency(service.limit_concurrency, len(state.connections), len(state.tasks)):
+            service.note("Exceeded concurrency limit.")
+            self._answer(503, b"Service Unavailable")
+            return
+        transport = self.transport
+        self._handshake = handshake
+        self.scope = build_scope(
+            head,
+            asgi_version=service.asgi_version,
+            scheme="wss" if is_ssl(transport) else "ws",
+            server=get_local_addr(transport),
+            client=get_remote_addr(transport),
+            subprotocols=handshake.subprotocols,
+            state=service.app_state.copy(),
+        )
+        self.phase = HANDSHAKE
+        app = service.app if head.forwarded else service.plain_app
+        task = service.loop.create_task(self._run(app), context=service.new_context())
+        self._task = task
+        state.tasks.add(task)
+
+    def _refuse(self, refused: Refused) -> None:
+        client = get_remote_addr(self.transport)
+        self.service.logger.info(
+            "connection rejected (%d %s): %s (%s)",
+            refused.status,
+            phrase(refused.status),
+            refused.cause,
+            f"{client[0]}:{client[1]}" if client else "a local socket",
+        )
+        self._answer(refused.status, refused.text, refused.headers)
+
+    def _answer(self, status: int, text: bytes, headers: bytes = b"") -> None:
+        """Answer the handshake with a response of ours that ends the connection."""
+        self._app = AppState.CLOSED
+        self._write(short_response(status, text, self.service.state.default_block, headers))
+        self._count()
+        self._hang_up()
+
+    def _accept(self, message: dict[str, Any]) -> None:
+        service = self.service
+        handshake = self._handshake
+        assert handshake is not None
+        response = accept_response(
+            handshake, service.state.default_headers, message.get("headers") or (), message.get("subprotocol")
+        )
+        config = service.config
+        agreement = handshake.agreement
+        max_size = config.ws_max_size if config.ws_max_size and config.ws_max_size > 0 else 1 << 62
+        self._engine = self.engine(max_size, Deflate(agreement) if agreement else None)
+        self._handshake = None
+        self._app = AppState.OPEN
+        self.phase = OPEN
+        self.transport.write(response)
+        self._log("[accepted]")
+        service.logger.info("connection open")
+        self._count()
+        now = service.loop.time()
+        self._schedule_ping(now)
+        if service.state.draining and self._retire_at == inf:
+            self._retire_at = now
+        self._set_deadline()
+        early, self._early = self._early, b""
+        if early:
+            self._read(early)
+        if self._reading_paused and self.phase is OPEN:
+            self._resume()
+
+    def _deny(self, message: dict[str, Any]) -> None:
+        self._denial = Denial(message, self.service.state.default_headers)
+        self._app = AppState.DENYING
+        self._log(str(self._denial.status))
+
+    async def _deny_body(self, message: dict[str, Any]) -> None:
+        denial = self._denial
+        assert denial is not None
+        if self._write_paused:
+            await self._drained()
+            if self._disconnect is not None:
+                raise ClientDisconnected
+        data, last = denial.body(message)
+        self._write(data)
+        if last:
+            self._app = AppState.CLOSED
+            self._rejected(denial.status)
+
+    def _rejected(self, status: int) -> None:
+        self.service.logger.info("connection rejected (%d %s)", status, phrase(status))
+        self._count()
+        self._hang_up()
+        self._end(ABNORMAL, "")
+
+    # -- The application's side ---------------------------------------------------------------------------------------
+
+    async def _run(self, app: Any) -> None:
+        service = self.service
+        try:
+            result = await app(self.scope, self.receive, self.send)
+        except BaseException as exc:
+            self._app_failed(exc)
+        else:
+            if self._app is AppState.CONNECTING:
+                if self._disconnect is None:
+                    service.logger.error("ASGI callable returned without completing handshake.")
+                    self._answer(500, b"Internal Server Error")
+            elif self._app is AppState.DENYING:
+                if self._disconnect is None:
+                    service.logger.error("ASGI callable returned without completing response.")
+                    self._cut_denial()
+            elif result is not None:
+                service.logger.error("ASGI callable should return None, but returned '%s'.", result)
+                self._close(SERVER_FAILED, "")
+            else:
+                self._close(1000, "")
+        finally:
+            task, self._task = self._task, None
+            if task is not None:
+                service.state.tasks.discard(task)
+
+    def _app_failed(self, exc: BaseException) -> None:
+        gone = self._disconnect is not None
+        if isinstance(exc, asyncio.CancelledError) and self.service.state.draining:
+            # The time that a stopping server gives has passed; it says so itself.
+            self._close(GOING_TO_RESTART, "")
+            self.phase = CLOSED
+            self.transport.close()
+            return
+        if not (gone and isinstance(exc, ClientDisconnected)):
+            self.service.logger.error("Exception in ASGI application\n", exc_info=exc)
+        if self._app is AppState.CONNECTING:
+            if not gone:
+                self._answer(500, b"Internal Server Error")
+        elif self._app is AppState.DENYING:
+            self._cut_denial()
+        else:
+            self._close(SERVER_FAILED, "")
+
+    def _cut_denial(self) -> None:
+        """End a response that the application did not finish, so that the client can tell."""
+        denial = self._denial
+        if denial is not None and denial.untouched:
+            self._answer(500, b"Internal Server Error")
+        else:
+            self.phase = CLOSED
+            self.transport.abort()
+
+    async def receive(self) -> dict[str, Any]:
+        """ASGI receive. After the disconnect it gives the disconnect again, at once."""
+        queue = self._queue
+        while not queue:
+            if self._failure is not None:
+                self._fail()
+            disconnect = self._disconnect
+            if disconnect is not None:
+                return {"type": "websocket.disconnect", "code": disconnect[0], "reason": disconnect[1]}
+            getter = self.service.loop.create_future()
+            self._getters.append(getter)
+            try:
+                await getter
+            except BaseException:
+                if getter.done() and not getter.cancelled() and queue:
+                    self._wake_getter()  # what woke us is for another receive() now
+                raise
+        item = queue.popleft()
+        if type(item) is str:
+            self._queued -= len(item)
+            event: dict[str, Any] = {"type": "websocket.receive", "text": item}
+        elif type(item) is bytes:
+            self._queued -= len(item)
+            event = {"type": "websocket.receive", "bytes": item}
+        else:
+            return {"type": "websocket.connect"}
+        if self._reading_paused and len(queue) * 2 <= self._max_queue and self._queued * 2 <= _QUEUE_OCTETS:
+            self._resume()
+        return event
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """ASGI send."""
+        kind = message["type"]
+        if self.phase is OPEN and kind == "websocket.send":
+            if self._write_paused:
+                await self._drained()
+                if self.phase is not OPEN:
+                    raise ClientDisconnected
+            data = message.get("bytes")
+            if data is None:
+                data = message.get("text")
+                if data is None:
+                    return
+                if not isinstance(data, str):
+                    raise TypeError(f"Expected 'text' to be a string, but got {type(data).__name__}.")
+            elif type(data) is not bytes:
+                data = _as_bytes(data)
+            frame = self._engine.message(data)  # type: ignore[union-attr]  # there is one in this phase
+            if type(frame) is tuple:
+                self.transport.writelines(frame)
+            else:
+                self.transport.write(frame)  # type: ignore[arg-type]  # bytes, says the branch above
+            return
+        if self._disconnect is not None and self._app is not AppState.CLOSED:
+            if kind == "websocket.close":
+                return
+            check_message(self._app, kind)
+            raise ClientDisconnected
+        check_message(self._app, kind)
+        if kind == "websocket.accept":
+            self._accept(message)
+        elif kind == "websocket.close":
+            if self._app is AppState.CONNECTING:
+                self._app = AppState.CLOSED
+                self._log("403")
+                defaults = self.service.state.default_block
+                self._write(short_response(403, b"", defaults))
+                self._rejected(403)
+            else:
+                code, reason = check_close(message.get("code", 1000), message.get("reason"))
+                self._app = AppState.CLOSED
+                self._close(code, reason)
+        elif kind == "websocket.http.response.start":
+            self._deny(message)
+        else:
+            await self._deny_body(message)
+
+    # -- Frames that arrive -------------------------------------------------------------------------------------------
+
+    def _read(self, data: bytes) -> None:
+        """Parse what has come and what was left, as far as the queue has room."""
+        engine = self._engine
+        assert engine is not None
+        queue = self._queue
+        if self.phase is OPEN:
+            events = engine.receive(data, self._max_queue - len(queue), _QUEUE_OCTETS - self._queued)
+        else:
+            events = engine.receive(data, 1 << 30, 1 << 62)  # only their close frame matters now
+        for event in events:
+            kind = type(event)
+            if kind is str or kind is bytes:
+                if self.phase is OPEN:
+                    queue.append(event)
+                    self._queued += len(event)  # type: ignore[arg-type]
+                    if self._getters:
+                        self._wake_getter()
+            elif kind is Ping:
+                self._answer_ping(engine, event.payload)  # type: ignore[union-attr]
+            elif kind is Close:
+                self._closed_by_peer(engine, event)  # type: ignore[arg-type]
+            elif kind is Failure:
+                self._failure = event  # type: ignore[assignment]
+                if queue and self.phase is OPEN:
+                    # The application may still answer the messages that came before it, if it does so soon.
+                    self._next_ping = self._ping_due = inf
+                    self._retire_at = min(self._retire_at, self.service.loop.time() + _FAILURE_WAIT)
+                    self._set_deadline()
+                else:
+                    self._fail()
+            elif event.payload == self._ping:  # type: ignore[union-attr]
+                self._ping = None
+                self._ping_due = self._next_ping
+        if self.phase is OPEN and not self._reading_paused and self._is_full(engine):
+            self._reading_paused = True
+            self.transport.pause_reading()
+
+    def _is_full(self, engine: Engine) -> bool:
+        return len(self._queue) >= self._max_queue or self._queued >= _QUEUE_OCTETS or engine.has_rest
+
+    def _resume(self) -> None:
+        """Read on after the application has made room."""
+        engine = self._engine
+        if engine is not None and engine.has_rest:
+            self._read(b"")
+        if self.phase is OPEN and (engine is None or self._is_full(engine)):
+            return
+        self._reading_paused = False
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def _answer_ping(self, engine: Engine, payload: bytes) -> None:
+        if self.phase is not OPEN:
+            return
+        if self._write_paused:
+            self._pong_owed = payload
+        else:
+            self.transport.write(engine.pong(payload))
+
+    def _closed_by_peer(self, engine: Engine, close: Close) -> None:
+        if self.phase is OPEN:
+            self._write(engine.close(close.code, close.reason))
+        self._end(close.code, close.reason)
+        self.phase = CLOSED
+        self._set_deadline()
+        self.transport.close()
+
+    def _fail(self) -> None:
+        """End the connection because the client broke the protocol (7.1.7)."""
+        failure, self._failure = self._failure, None
+        assert failure is not None
+        assert self._engine is not None
+        if self.phase is OPEN:
+            self._log(f"failed by the client: {failure.reason} ({failure.code})")
+            self._write(self._engine.close(failure.code, failure.reason))
+        self._end(failure.code, failure.reason)
+        self._hang_up()
+
+    # -- Ending -------------------------------------------------------------------------------------------------------
+
+    def _close(self, code: int, reason: str) -> None:
+        """Begin the close handshake (7.1.2), unless the connection ends already."""
+        if self.phase is not OPEN:
+            return
+        engine = self._engine
+        assert engine is not None
+        self._write(engine.close(code, reason))
+        self.phase = CLOSING
+        self._end(code, reason)
+        self._set_deadline()
+        if self._reading_paused:
+            self._resume()
+
+    def _hang_up(self) -> None:
+        """Close our side and read theirs out for a moment, so that a reset does not overtake what we wrote last."""
+        if self.phase >= LINGER:
+            return
+        self.phase = LINGER
+        self._early = b""
+        self._set_deadline()
+        transport = self.transport
+        if transport.is_closing():
+            return
+        if self._reading_paused:
+            self._reading_paused = False
+            transport.resume_reading()
+        if transport.can_write_eof():
+            transport.write_eof()
+
+    def _end(self, code: int, reason: str) -> None:
+        """Tell the application that the connection is over, once, behind the messages that it has not taken yet."""
+        if self._disconnect is None:
+            self._disconnect = code, reason
+            for getter in self._getters:
+                if not getter.done():
+                    getter.set_result(None)
+            self._getters.clear()
+            self._wake_writers()
+
+    def shutdown(self) -> None:
+        """The server stops: close at once."""
+        if self.phase is OPEN:
+            self._close(GOING_TO_RESTART, "")
+        elif self.phase is HANDSHAKE and self._app is AppState.CONNECTING:
+            self._answer(503, b"Service Unavailable")
+            self._end(GOING_TO_RESTART, "")
+        elif self.phase is HEAD:
+            self.phase = CLOSED
+            self.transport.close()
+
+    def retire(self) -> None:
+        """The worker retires while others serve: close within a moment, each connection at another time."""
+        service = self.service
+        limit = service.config.timeout_graceful_shutdown
+        spread = RETIRE_SPREAD if limit is None else min(RETIRE_SPREAD, limit / 2)
+        self._retire_at = service.loop.time() + random.random() * spread
+        self._set_deadline()
+
+    # -- The clock ----------------------------------------------------------------------------------------------------
+
+    def _set_deadline(self) -> None:
+        phase = self.phase
+        service = self.service
+        if phase is OPEN:
+            deadline = min(self._ping_due, self._retire_at, self._stall_due)
+        elif phase is CLOSING:
+            deadline = service.loop.time() + CLOSE_TIMEOUT
+        elif phase is LINGER:
+            deadline = service.loop.time() + _LINGER
+        elif phase is CLOSED:
+            deadline = service.loop.time() + CLOSE_TIMEOUT
+        else:
+            deadline = self._stall_due
+        self.deadline = deadline
+        if deadline != inf:
+            service.sweep.look_at(deadline)
+
+    def _schedule_ping(self, now: float) -> None:
+        interval = self.service.config.ws_ping_interval
+        if interval is None or interval <= 0:
+            return
+        # On a grid, so that the pings of many connections share the sweeps.
+        step = min(1.0, interval / 8)
+        self._next_ping = self._ping_due = (now + interval) // step * step
+
+    def expired(self, now: float) -> None:
+        """The deadline has passed (called by the sweep)."""
+        phase = self.phase
+        if phase is not OPEN and (phase > OPEN or now >= self._stall_due):
+            self.deadline = inf
+            self.phase = CLOSED
+            self.transport.abort()
+            return
+        if now >= self._retire_at:
+            self._retire_at = inf
+            if self._failure is not None:
+                self._fail()
+                return
+            self._close(GOING_TO_RESTART, "")
+            return
+        if now >= self._stall_due:
+            size = self.transport.get_write_buffer_size()  # type: ignore[attr-defined,unused-ignore]
+            if size >= self._stalled_at:
+                self._log("closed: the client does not read")
+                self._end(ABNORMAL, "")
+                self.phase = CLOSED
+                self.transport.abort()
+                return
+            self._stalled_at = size
+            self._stall_due = now + self.service.write_timeout
+        if now >= self._ping_due:
+            self._ping_expired(now)
+        if self.phase is OPEN:
+            self._set_deadline()
+
+    def _ping_expired(self, now: float) -> None:
+        timeout = self.service.config.ws_ping_timeout
+        if self._ping is None:
+            assert self._engine is not None
+            payload = os.urandom(4)
+            self.transport.write(self._engine.ping(payload))
+            self._schedule_ping(now)
+            if timeout is not None and timeout > 0:
+                self._ping = payload
+                self._ping_due = now + timeout
+        elif self._reading_paused:
+            self._ping_due = now + (timeout or 0.0)  # the answer may lie in what we do not read
+        else:
+            self._close(SERVER_FAILED, "keepalive ping timeout")
+
+    # -- Small parts --------------------------------------------------------------------------------------------------
+
+    def _write(self, data: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(data)
+
+    async def _drained(self) -> None:
+        """Wait until the client has read enough to be sent more, or is gone."""
+        writer = self.service.loop.create_future()
+        self._writers.append(writer)
+        await writer
+
+    def _wake_writers(self) -> None:
+        writers, self._writers = self._writers, []
+        for writer in writers:
+            if not writer.done():
+                writer.set_result(None)
+
+    def _wake_getter(self) -> None:
+        getters = self._getters
+        while getters:
+            getter = getters.popleft()
+            if not getter.done():
+                getter.set_result(None)
+                return
+
+    def _count(self) -> None:
+        """The handshake is answered: one more request is complete."""
+        state = self.service.state
+        state.total_requests += 1
+        if state.total_requests == state.max_requests and state.on_max_requests is not None:
+            state.on_max_requests()
+
+    def _log(self, what: str) -> None:
+        self.service.logger.info(
+            '%s - "WebSocket %s" %s', get_client_addr(self.scope), get_path_with_query_string(self.scope), what
+        )
+
+
+def _as_bytes(data: Any) -> bytes:
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return bytes(data)  # a copy of what the application may change before it is sent
+    raise TypeError(f"Expected 'bytes' to be a byte string, but got {type(data).__name__}.")
+
+
+class WebSocketsSansIOProtocol(WebSocketConnection):
+    """The default: `--ws websockets-sansio`, `--ws websockets`."""
+
+    __slots__ = ()
+    engine = FramesEngine
+
+
+class WSProtocol(WebSocketConnection):
+    """`--ws wsproto`."""
+
+    __slots__ = ()
+    engine = WSProtoEngine
