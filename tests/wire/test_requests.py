@@ -74,7 +74,7 @@ def test_a_bad_request_behind_a_good_one_is_refused_behind_its_answer(wire: Wire
 @pytest.mark.parametrize("case", named(LIMITS))
 def test_a_limit_is_met_before_the_head_ends(wire: Wire, case: Refused) -> None:
     """A client that never ends its head must not grow the server: the refusal comes as soon as the limit is passed."""
-    wire.send(case.raw[: -len(b"\r\n")])
+    wire.send(case.raw[: -2 if "fields" in case.name else -4])
     assert_refused(wire, case.status)
 
 
