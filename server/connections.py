@@ -55,5 +55,6 @@ class Sweep:
                 deadline = connection.deadline
             soonest = min(soonest, deadline)
         # A deadline that `expired` left in the past is looked at again after the gap.
-        if watched and self._timer is None:
-            self._arm(max(soonest, now + _MIN_GAP))
+        # Not only if no timer is armed: the end of one connection may have armed one far behind the others' deadlines.
+        if watched:
+            self.look_at(max(soonest, now + _MIN_GAP))
