@@ -14,7 +14,7 @@ At any time a connection is in one phase, and has at most one deadline, which `c
     LINGER    our side is closed, theirs is read out          a moment, then closed
     CLOSING   the last bytes are on their way                 write time-out, then reset
 
-Pipelined requests wait as bytes, with reading paused, until the response before them is complete: nothing is parsed
+Pipelined requests wait as bytes, a bounded number of them, until the response before them is complete: nothing is parsed
 ahead, so every refusal stands behind the answers of the requests before it (RFC 9112 9.3.2).
 """
 
@@ -28,7 +28,7 @@ from .body import ChunkedBody
 from .cycle import RequestResponseCycle, service_unavailable
 from .head import CHUNKED, Head, Refusal, Tokenizer, check_unfinished, skip_empty_lines
 from .limits import over_concurrency
-from .response import short_response
+from .response import refusal_text, short_response
 from .scope import http_scope
 from .service import Service
 from .utils import get_local_addr, get_remote_addr, is_ssl
@@ -43,21 +43,12 @@ if TYPE_CHECKING:
 FRESH, HEAD, IDLE, BUSY, DISCARD, LINGER, CLOSING, CLOSED = range(8)
 
 HIGH_WATER = 65536
-"""Octets of a request body that wait for the application before reading is paused."""
+"""Octets that wait for the application, or for their turn, before reading is paused."""
 
 _MAX_DISCARD = 65536  # octets of an unread body that are skipped for the sake of the connection
 _LINGER_PAUSE = 1.0  # seconds without an octet after which a lingering connection is closed
 _LINGER_TOTAL = 5.0  # seconds after which it is closed anyway
 _FRESH_GRACE = 1.0  # seconds that a stopping server gives a request that may be on its way
-
-_TEXTS = {
-    400: b"Invalid HTTP request received.",
-    408: b"Request Timeout",
-    414: b"URI Too Long",
-    417: b"Expectation Failed",
-    431: b"Request Header Fields Too Large",
-    503: b"Service Unavailable",
-}
 
 
 class HTTPConnection(asyncio.Protocol):
@@ -333,7 +324,8 @@ class HTTPConnection(asyncio.Protocol):
     def _keep(self, rest: bytes) -> None:
         """Keep what follows the request that is being answered until its turn comes."""
         self._buffer += rest
-        self._pause()
+        if len(self._buffer) > HIGH_WATER:
+            self._pause()  # not before: a connection that is not read does not tell when the client leaves
 
     def _refuse(self, refusal: Refusal) -> None:
         """Answer a request that cannot be served, and end the connection."""
@@ -345,7 +337,7 @@ class HTTPConnection(asyncio.Protocol):
         self._left = 0
         self._chunks = None
         cycle = self.cycle
-        text = _TEXTS[refusal.status]
+        text = refusal_text(refusal.status)
         if cycle is None:
             self.transport.write(short_response(refusal.status, text, service.state.default_block))
             self._hang_up(linger=True)
@@ -403,6 +395,16 @@ class HTTPConnection(asyncio.Protocol):
             # unread bytes sends a reset, which can take the answer with it (RFC 9112 9.6).
             self._hang_up(linger=unread or bool(self._buffer) or cycle.head.keep_alive)
 
+    @property
+    def is_last(self) -> bool:
+        """Whether no request can follow the one that is being answered."""
+        return (self.half_closed and not self._buffer) or self._close_after
+
+    @property
+    def has_much_unread(self) -> bool:
+        """Whether more of the request is still to come than is read for the sake of the connection."""
+        return self._left > _MAX_DISCARD
+
     def close_after_response(self, cycle: RequestResponseCycle) -> None:
         """End the connection although the response has said that it goes on; a request that waits is still answered."""
         if self.phase == IDLE:
@@ -424,7 +426,7 @@ class HTTPConnection(asyncio.Protocol):
         if self._buffer:
             buffer, self._buffer = self._buffer, b""
             self._read_head(buffer)
-            if self.phase > IDLE:
+            if self.phase >= LINGER or (self.phase == BUSY and len(self._buffer) > HIGH_WATER):
                 return
         elif self.half_closed:
             self._hang_up(linger=False)
@@ -516,7 +518,9 @@ class HTTPConnection(asyncio.Protocol):
         if idle:
             min(idle, key=lambda connection: connection.deadline)._hang_up(linger=False)
         else:
-            self.transport.write(short_response(503, _TEXTS[503], service.state.default_block, b"retry-after: 1\r\n"))
+            self.transport.write(
+                short_response(503, refusal_text(503), service.state.default_block, b"retry-after: 1\r\n")
+            )
             self._hang_up(linger=True)
 
     # -- Small ones ---------------------------------------------------------------------------------------------------

@@ -221,7 +221,8 @@ class RequestResponseCycle:
             or service.state.draining is not None
             or not service.keep_alive
             or self._expects_continue  # the client may or may not send the body now: nobody can tell what follows
-            or self.connection.half_closed
+            or self.connection.is_last
+            or (self.more_body and not more and self.connection.has_much_unread)
         ):
             self.keep_alive = False
             ending = b"connection: close\r\n" + ending

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import h11
 
 from .connection import HTTPConnection
@@ -10,6 +12,8 @@ from .head import Fields, Refusal
 # The request line and what the fields mean are judged in head.py. h11 is given a request of HTTP/1.0, in which it asks
 # for no Host, and with it no second opinion on one.
 _LINE = b"GET / HTTP/1.0\r\n"
+
+_LENGTH_LIST = re.compile(rb"^content-length:[^\r]*,", re.IGNORECASE | re.MULTILINE)
 
 
 def split_fields(block: bytes) -> Fields:
@@ -22,7 +26,11 @@ def split_fields(block: bytes) -> Fields:
         raise Refusal(400, f"invalid header: {error}") from None
     if not isinstance(event, h11.Request):
         raise Refusal(400, "invalid header")
-    return list(event.headers)
+    fields = list(event.headers)
+    if len(fields) != block.count(b"\r\n") - 1 or _LENGTH_LIST.search(block):
+        # h11 makes one of several lengths that are equal; two programs may not (RFC 9112 6.3).
+        raise Refusal(400, "duplicate Content-Length")
+    return fields
 
 
 class H11Protocol(HTTPConnection):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import httptools
 
 from .connection import HTTPConnection
@@ -9,6 +11,8 @@ from .head import Fields, Refusal
 
 # The request line is judged in head.py; llhttp is given one that it has no opinion on.
 _LINE = b"GET / HTTP/1.1\r\n"
+
+_TRAILING = re.compile(rb"[ \t]+\r\n")  # RFC 9110 5.5: no part of the value
 
 
 class _Sink:
@@ -20,7 +24,6 @@ class _Sink:
         self.fields: Fields = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # llhttp trims blanks and leaves tabs behind a value: RFC 9110 5.5 counts both as white space around it.
         self.fields.append((name.lower(), value.strip(b" \t")))
 
 
@@ -28,6 +31,9 @@ def split_fields(block: bytes) -> Fields:
     """Split the field lines `block`, which ends with an empty line. Raises `Refusal`."""
     # A new parser each time costs 0.3 us, and no head can inherit the state in which another left it.
     sink = _Sink()
+    if b"\t\r\n" in block:
+        # llhttp takes only blanks for white space around a value, and calls "chunked\t" an unknown coding.
+        block = _TRAILING.sub(b"\r\n", block)
     try:
         httptools.HttpRequestParser(sink).feed_data(_LINE + block)
     except httptools.HttpParserUpgrade:

@@ -141,6 +141,11 @@ def lists_close(value: bytes) -> bool:
     return b"close" in (option.strip(b" \t").lower() for option in value.split(b","))
 
 
+def refusal_text(status: int) -> bytes:
+    """Return the body that goes with the refusal of a request."""
+    return b"Invalid HTTP request received." if status == 400 else HTTPStatus(status).phrase.encode()
+
+
 def short_response(status: int, text: bytes, default_block: bytes, extra: bytes = b"") -> bytes:
     """Return a whole plain-text response that ends its connection; `extra` is header lines."""
     return b"%s%scontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n%sconnection: close\r\n\r\n%s" % (

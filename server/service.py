@@ -18,6 +18,7 @@ from .proxy_headers import ProxyHeadersMiddleware
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
+
     from .state import ServerState
 
 _TRACE = 5
