@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from uvicorn.config import Config
 
 _OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_CALLS_THE_APPLICATION = {"load_app", "_make_app"}  # methods of Config
 _IMPORTLIB = os.path.dirname(os.path.abspath(importlib.__file__)) + os.sep
 
 
@@ -40,10 +41,8 @@ def application_traceback(error: BaseException) -> str:
 
 
 def _after_us(tb: TracebackType | None) -> TracebackType | None:
-    first = tb
-    while tb is not None:
-        name = tb.tb_frame.f_code.co_filename
-        if not name.startswith((_OURS, _IMPORTLIB, "<frozen importlib")):
-            return tb
+    while tb is not None and tb.tb_frame.f_code.co_name not in _CALLS_THE_APPLICATION:
         tb = tb.tb_next
-    return None if isinstance(first, TracebackType) else first
+    while tb is not None and tb.tb_frame.f_code.co_filename.startswith((_OURS, _IMPORTLIB, "<frozen importlib")):
+        tb = tb.tb_next
+    return tb

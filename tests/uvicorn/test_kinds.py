@@ -134,10 +134,25 @@ def test_an_address_is_host_and_port_or_a_path_or_a_descriptor(text: str, addres
 
 @pytest.mark.parametrize(
     "text",
-    """\
-8000 host host: host:x host:-1 host:65536 ::1:80 [::1] [::1:80 [host]:80 unix: unix:/a\0b fd:// fd://x fd://-1\
-""".split(" ")
-    + ["", "host:8000 "],
+    [
+        "",
+        "8000",
+        "host",
+        "host:",
+        "host:x",
+        "host:-1",
+        "host:65536",
+        "host:8000 ",
+        "::1:80",
+        "[::1]",
+        "[::1:80",
+        "[host]:80",
+        "unix:",
+        "unix:/a\0b",
+        "fd://",
+        "fd://x",
+        "fd://-1",
+    ],
 )
 def test_what_is_no_address_is_refused(text: str):
     with pytest.raises(ValueError):  # noqa: PT011 (any text: ADDRESS words it)
