@@ -81,6 +81,7 @@ class Acceptor:
         self.pending: set[asyncio.Task[None]] = set()
         """Connections accepted here that are not protocol objects yet: TLS handshakes."""
         self._server: asyncio.AbstractServer | None = None
+        self._duplicate: socket.socket
         self._resumption: asyncio.TimerHandle | None = None
         self._serving = False
 
@@ -110,20 +111,20 @@ class Acceptor:
             duplicate.close()
             raise
         self._server = server
+        self._duplicate = duplicate
         return server
 
-    def stop(self, *, accept_rest: bool) -> None:
+    async def stop(self, *, accept_rest: bool) -> None:
         """Accept no more. `accept_rest` first takes in everything that waits in the kernel's queue."""
-        if not self._serving:
-            return
-        self._serving = False
-        if self._server is not None:
-            self._server.close()
-        else:
-            self._loop.remove_reader(self._sock.fileno())
-        if self._resumption is not None:
-            self._resumption.cancel()
-        if accept_rest:
+        if self._serving and self._server is not None and isinstance(self._loop, asyncio.SelectorEventLoop):
+            # asyncio accepts in one turn and makes the transport in the next, which fails on a server that is closed
+            # by then: the connection would be dropped without a word. So first only stop listening for more.
+            self._loop.remove_reader(self._duplicate)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        was_serving = self._serving
+        self.close()
+        if accept_rest and was_serving:
             self._accept(_ACCEPTS_AT_STOP)
 
     # What asyncio.Server offers, for those who look into `Server.servers`.
@@ -138,8 +139,16 @@ class Acceptor:
         return self._serving
 
     def close(self) -> None:
-        """Accept no more; what waits in the kernel's queue stays there."""
-        self.stop(accept_rest=False)
+        """Accept no more, at once; what waits in the kernel's queue stays there."""
+        if not self._serving:
+            return
+        self._serving = False
+        if self._server is not None:
+            self._server.close()
+        elif self._resumption is None:
+            self._loop.remove_reader(self._sock.fileno())
+        if self._resumption is not None:
+            self._resumption.cancel()
 
     async def wait_closed(self) -> None:
         """Return at once: `close()` leaves nothing to wait for."""

@@ -169,7 +169,7 @@ class Server:
                 await self._listen()
             except (OSError, ListenError) as exc:  # another socket of this address began to listen since we bound ours
                 logger.error(exc)
-                self._stop_accepting(accept_rest=False)
+                await self._stop_accepting(accept_rest=False)
                 await self.lifespan.shutdown()
                 raise SystemExit(_STARTUP_FAILURE) from None
         except BaseException:
@@ -305,7 +305,7 @@ class Server:
         self.server_state.draining = "retire" if self._retiring else "stop"
         for listener in self._listeners:
             listener.unlink()  # before the queue is emptied: then nobody can come after that
-        self._stop_accepting(accept_rest=not self._retiring)
+        await self._stop_accepting(accept_rest=not self._retiring)
         self._close_sockets()
         for sock in sockets or ():
             sock.close()
@@ -320,9 +320,9 @@ class Server:
             await self._abandon()
         self._detach()
 
-    def _stop_accepting(self, *, accept_rest: bool) -> None:
+    async def _stop_accepting(self, *, accept_rest: bool) -> None:
         for acceptor in self._acceptors:
-            acceptor.stop(accept_rest=accept_rest)
+            await acceptor.stop(accept_rest=accept_rest)
 
     def _close_sockets(self) -> None:
         for listener in self._listeners:
@@ -409,7 +409,7 @@ class Server:
 
     async def _abandon(self) -> None:
         """A forced exit: end everything at once and in silence."""
-        self._stop_accepting(accept_rest=False)
+        await self._stop_accepting(accept_rest=False)
         self._cancel_pending()
         tasks = [task for task in self.server_state.tasks if not task.done()]
         self._abort_connections()
