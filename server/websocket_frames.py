@@ -302,6 +302,10 @@ class FrameReader:
         self._size += len(chunk)
         if self._decoder is not None:
             part = self._decoder.decode(chunk, final)
+            kept = self._decoder.getstate()[0]
+            if len(kept) == 2 and kept[0] == 0xED and kept[1] >= 0xA0:
+                # The first half of a surrogate: the decoder would wait for its third octet (RFC 3629 3).
+                raise _Violation(1007, "invalid continuation byte at position 1")
             if part:
                 self._parts.append(part)  # type: ignore[arg-type]  # all are str: the decoder says so
         elif chunk:
