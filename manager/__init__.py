@@ -5,7 +5,8 @@ It knows workers, sockets and signals, and nothing of HTTP.
 
 from __future__ import annotations
 
-import logging
+import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,9 +23,16 @@ def run_command(settings: Settings, provenance: Provenance) -> int:
 
     `provenance` says which settings were given where; a reload reads all but those of the command line again.
     """
+    # The command has put the application's directory first, and nothing of ours may be found there: our own imports of
+    # `selectors` or `socket` are still to come, and the application is no concern of this process.
+    sys_path = list(sys.path)
+    if settings.app_dir in sys.path:
+        sys.path.remove(settings.app_dir)
+        sys.path.append(settings.app_dir)
+
     from .recipe import CommandSource
 
-    return _run(lambda: CommandSource(settings, provenance), hosted=False)
+    return _run(lambda: CommandSource(settings, provenance, sys_path), hosted=False)
 
 
 def run_config(config: Config) -> int:
@@ -38,7 +46,9 @@ def run_config(config: Config) -> int:
     return _run(lambda: ConfigSource(config), hosted=True)
 
 
-def _run(make_source: object, *, hosted: bool) -> int:
+def _run(make_source: Callable[[], Source], *, hosted: bool) -> int:
+    import logging
+
     from uvicorn.errors import UsersError
     from uvicorn.listeners import open_listeners
 
@@ -50,7 +60,7 @@ def _run(make_source: object, *, hosted: bool) -> int:
         logger.error("Workers need Linux 5.4 or later (pidfd, memfd); use workers=1 here")
         return STARTUP_FAILURE
     try:
-        source: Source = make_source()  # type: ignore[operator]
+        source = make_source()
         listeners = open_listeners(source.config)
     except UsersError as error:
         logger.error("%s", error)

@@ -140,6 +140,8 @@ class Master:
             for tell in todo.tells:
                 self._tell(tell, now)
             for spawn in todo.spawns:
+                if self._wish.stop:
+                    break  # one of these deadlines has ended it all
                 self._spawn(spawn, now)
             if not todo.tells and not todo.spawns:
                 break

@@ -84,11 +84,12 @@ class Source(Protocol):
 class CommandSource:
     """The settings of the command line, environment and file; read again at each reload."""
 
-    def __init__(self, settings: Settings, provenance: Provenance) -> None:
+    def __init__(self, settings: Settings, provenance: Provenance, sys_path: list[str] | None = None) -> None:
+        """`sys_path`: what the application is to find; None is ours."""
         self.settings, self.provenance = settings, provenance
         self.config = self._config(settings, provenance)
         self._argv = list(sys.argv)
-        self._sys_path = list(sys.path)
+        self._sys_path = list(sys.path if sys_path is None else sys_path)
         if settings.app_dir not in self._sys_path:
             self._sys_path.insert(0, settings.app_dir)
 

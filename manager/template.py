@@ -22,22 +22,6 @@ from .messages import PROTOCOL, Fork, Forked, Loaded, NotForked
 from .process import die_with_parent, fork_adopted
 from .recipe import Recipe
 
-# Nothing of the user's may be found before what it shadows is imported: not the module `signal` in his working
-# directory. So those paths come last until the server is imported; `main` puts them where they were.
-BOOTSTRAP = "; ".join(
-    (
-        "import sys",
-        "sys.path[:] = [path for path in sys.path if path]",
-        "import json",
-        "file = open(int(sys.argv[1]), 'rb', closefd=False)",
-        "paths, late = json.loads(file.readline())",
-        "file.close()",
-        "sys.path[:] = [path for path in paths if path not in late] + [path for path in paths if path in late]",
-        "from uvicorn.manager.template import main",
-        "main(int(sys.argv[1]), int(sys.argv[2]))",
-    )
-)
-
 IGNORED = (
     signal.SIGINT,
     signal.SIGTERM,
@@ -61,7 +45,8 @@ def main(recipe_fd: int, channel_fd: int) -> NoReturn:
         file.seek(0)
         recipe = Recipe.from_bytes(file.read())
     die_with_parent(recipe.master)
-    for fd in (recipe_fd, channel_fd, recipe.voice, *recipe.listeners):
+    os.close(recipe_fd)
+    for fd in (channel_fd, recipe.voice, *recipe.listeners):
         os.set_inheritable(fd, False)
     channel = Channel.adopt(channel_fd)
     os.chdir(recipe.directory)

@@ -12,7 +12,22 @@ from .channel import Channel
 from .messages import Fork
 from .process import Process, exec_child
 from .recipe import Recipe, Source
-from .template import BOOTSTRAP
+
+# Nothing of the user's may be found before what it shadows is imported: not the module `signal` in his working
+# directory. So those paths come last until the server is imported; `template.main` puts them where they were.
+BOOTSTRAP = "; ".join(
+    (
+        "import sys",
+        "sys.path[:] = [path for path in sys.path if path]",
+        "import json",
+        "file = open(int(sys.argv[1]), 'rb', closefd=False)",
+        "paths, late = json.loads(file.readline())",
+        "file.close()",
+        "sys.path[:] = [path for path in paths if path not in late] + [path for path in paths if path in late]",
+        "from uvicorn.manager.template import main",
+        "main(int(sys.argv[1]), int(sys.argv[2]))",
+    )
+)
 
 
 @dataclass(slots=True, eq=False)

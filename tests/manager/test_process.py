@@ -1,0 +1,163 @@
+"""Real processes, one at a time. The adopted ones need a subreaper, which is set for a child interpreter only."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from uvicorn.manager.process import ExitStatus, Process, exec_child, oom_kills
+
+
+def spawn(code: str) -> Process:
+    return Process(exec_child([sys.executable, "-c", code], dict(os.environ), pass_fds=[]))
+
+
+def ended(process: Process) -> ExitStatus:
+    readable, _, _ = select.select([process], [], [], 10)
+    assert readable, "a dead process makes its pidfd readable"
+    status = process.reap()
+    process.close()
+    assert status is not None
+    return status
+
+
+def test_an_exit_code_is_told():
+    assert str(ended(spawn("raise SystemExit(7)"))) == "exit code 7"
+
+
+def test_a_signal_is_told_by_name():
+    process = spawn("import time; time.sleep(60)")
+    assert process.reap() is None
+    process.kill(signal.SIGKILL)
+    assert str(ended(process)) == "killed by SIGKILL"
+
+
+def test_a_process_that_somebody_else_reaped_is_over_too():
+    process = spawn("")
+    os.waitpid(process.pid, 0)
+    assert "unknown" in str(ended(process))
+
+
+def test_a_dead_process_is_never_signalled():
+    process = spawn("")
+    ended(process)
+    process.kill(signal.SIGKILL)
+
+
+def test_out_of_memory_is_said():
+    assert str(ExitStatus(signal=9, out_of_memory=True)) == "killed by SIGKILL (out of memory)"
+    assert str(ExitStatus(signal=64)) in ("killed by SIGRTMAX", "killed by signal 64")
+
+
+def test_the_count_of_memory_kills_is_a_number_or_nothing():
+    assert oom_kills() is None or oom_kills() >= 0
+
+
+def test_a_child_starts_with_no_signal_ignored_or_blocked():
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+    try:
+        process = spawn(
+            "import signal; assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL;"
+            "assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())"
+        )
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    assert ended(process).code == 0
+
+
+def test_passed_descriptors_keep_their_number_and_stay_closed_on_exec_here():
+    reader, writer = os.pipe()
+    process = Process(
+        exec_child([sys.executable, "-c", f"import os; os.write({writer}, b'x')"], dict(os.environ), pass_fds=[writer])
+    )
+    assert ended(process).code == 0
+    assert os.read(reader, 1) == b"x"
+    assert not os.get_inheritable(writer)
+    os.close(reader)
+    os.close(writer)
+
+
+def run(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_worker_is_adopted_by_the_subreaper():
+    out = run(
+        """
+        import os
+        from uvicorn.manager.process import fork_adopted, subreaper, wait_for_adoption
+        me = os.getpid()
+        with subreaper():
+            template = os.fork()
+            if template == 0:
+                def child(between):
+                    os.write(1, b"adopted" if wait_for_adoption(between, me) else b"stray")
+                    os._exit(5)
+                pid = fork_adopted(child)
+                os.write(1, f" {pid} ".encode())
+                os._exit(0)
+            os.waitpid(template, 0)
+            pid, status = os.wait()
+            print(pid, os.waitstatus_to_exitcode(status))
+        """
+    )
+    assert "adopted" in out
+    assert out.split()[-1] == "5"
+
+
+def test_who_asked_to_die_with_its_parent_does():
+    out = run(
+        """
+        import os, signal, time
+        from uvicorn.manager.process import die_with_parent, subreaper
+        with subreaper():
+            reader, writer = os.pipe()
+            parent = os.fork()
+            if parent == 0:
+                me = os.getpid()
+                if os.fork() == 0:
+                    die_with_parent(me)
+                    os.write(writer, b"x")
+                    time.sleep(60)
+                os.read(reader, 1)
+                os._exit(0)
+            os.waitpid(parent, 0)
+            pid, status = os.wait()
+            print(os.waitstatus_to_exitcode(status))
+        """
+    )
+    assert out.strip() == "-9"
+
+
+def test_the_subreaper_flag_is_restored():
+    assert run(
+        """
+        import ctypes
+        from uvicorn.manager.process import subreaper
+        def flag():
+            value = ctypes.c_int()
+            ctypes.CDLL(None).prctl(37, ctypes.byref(value), 0, 0, 0)
+            return value.value
+        with subreaper():
+            print(flag())
+        print(flag())
+        """
+    ).split() == ["1", "0"]
+
+
+def test_there_is_no_process_without_a_pid():
+    process = spawn("")
+    pid = process.pid
+    ended(process)
+    with pytest.raises(ProcessLookupError):
+        Process(pid)
