@@ -322,6 +322,10 @@ class Config:
             encoded.insert(0, (b"server", b"uvicorn"))
         self.encoded_headers = encoded
         self.ws_protocol_class: type[asyncio.Protocol] | None = self._load_class(WS_PROTOCOLS, self.ws)
+        if self.lifespan not in LIFESPAN:
+            raise ConfigError(f"lifespan: expected one of {', '.join(LIFESPAN)}, got {self.lifespan!r}")
+        if self.interface not in INTERFACES:
+            raise ConfigError(f"interface: expected one of {', '.join(INTERFACES)}, got {self.interface!r}")
         self.lifespan_class = import_from_string(LIFESPAN[self.lifespan])
         # One assignment: instrumentation replaces `loaded_app` by a property of the class, and wraps what is set.
         self.loaded_app: Any = self._wrap(self._make_app(self.load_app()))

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 import click
 
 from uvicorn.command import Command, options
-from uvicorn.errors import UsersError
+from uvicorn.errors import SettingError, UsersError
 from uvicorn.settings import (
     DEFAULT_BACKLOG,
     INTERFACES,
     LIFESPANS,
     LOG_LEVELS,
     LOGGING_CONFIG,
+    SETTINGS,
     SSL_PROTOCOL_VERSION,
     not_available,
 )
@@ -110,16 +111,11 @@ def main(**given: Any) -> None:
     Every setting may come from the command line, from the environment or from a file (uvicorn.toml, or [tool.uvicorn]
     in pyproject.toml if no APP is named), in this order.
     """
-    context = click.get_current_context(silent=True)
-    if context is not None:  # called as a command: leave out what only has its default
-        unsaid = click.core.ParameterSource.DEFAULT
-        given = {name: value for name, value in given.items() if context.get_parameter_source(name) is not unsaid}
-    given.pop("version", None)
-
     from uvicorn.sources import resolve
 
+    context = click.get_current_context(silent=True)
     try:
-        resolved = resolve(given)
+        resolved = resolve(_said(given, context))
     except UsersError as error:
         raise _refusal(str(error), error.exit_code) from None
     settings = resolved.settings
@@ -139,6 +135,24 @@ def main(**given: Any) -> None:
         context.meta["uvicorn.given"] = frozenset(resolved.provenance)
     arguments = settings.arguments()
     _mine("run")(arguments.pop("app"), **arguments)
+
+
+def _said(values: Mapping[str, Any], context: click.Context | None) -> dict[str, Any]:
+    """Return the settings that the command line names. A default among `values` must not hide environment and file."""
+    said = {}
+    for name, value in values.items():
+        source = context.get_parameter_source(name) if context is not None and context.command is main else None
+        if source is None:  # called by a program: main.callback(...) or ctx.invoke(main, ...)
+            one = SETTINGS[name]
+            if value in (None, [], ()) or value == one.default:
+                continue
+            try:
+                value = one.parse(value)
+            except ValueError as error:
+                raise SettingError(f"{name}: {error}") from None
+        if source is not click.core.ParameterSource.DEFAULT:
+            said[name] = value
+    return said
 
 
 def _run_master(resolved: Resolved) -> None:

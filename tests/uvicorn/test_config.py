@@ -243,6 +243,13 @@ def test_a_class_that_is_not_found_is_an_import_error_of_ours(argument: str):
         loaded(asgi3, **arguments)
 
 
+@pytest.mark.parametrize("argument", ["lifespan", "interface"])
+def test_a_choice_that_does_not_exist_is_an_error(argument: str):
+    arguments: Any = {argument: "maybe"}
+    with pytest.raises(ConfigError, match=f"^{argument}: expected one of auto, .*, got 'maybe'$"):
+        loaded(asgi3, **arguments)
+
+
 def own_loop() -> asyncio.AbstractEventLoop:
     return asyncio.new_event_loop()
 

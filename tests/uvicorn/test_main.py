@@ -162,6 +162,27 @@ def test_the_app_directory_comes_first_on_the_path(monkeypatch: pytest.MonkeyPat
         assert found == [first]
 
 
+def test_a_program_may_call_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("UVICORN_HOST", "env")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    found: dict[str, Any] = {}
+    monkeypatch.setattr(COMMAND, "run", lambda app, **given: found.update(given, app=app))
+    everything = {param.name: param.default for param in uvicorn.main.params if param.name != "version"}
+
+    @click.command()
+    @click.option("--port", default=9)
+    @click.pass_context
+    def theirs(context: click.Context, port: int) -> None:
+        uvicorn.main.callback(**{**everything, "app": "a:b", "port": port, "headers": ["A:1"]})  # type: ignore[misc]
+        assert (found["app"], found["port"], found["host"], found["headers"]) == ("a:b", 9, "env", [("A", "1")])
+        context.invoke(uvicorn.main, app="c:d", port=port + 1, log_level="debug")
+        assert (found["app"], found["port"], found["host"], found["log_level"]) == ("c:d", 10, "env", "debug")
+
+    result = CliRunner().invoke(theirs, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+
+
 BAD = {
     "INTEGER": "x",
     "SECONDS": "soon",
