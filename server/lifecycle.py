@@ -415,11 +415,15 @@ class Server:
         self._abort_connections()
         for task in tasks:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=_AFTER_CANCEL)
-        abandon = getattr(self.lifespan, "abandon", None)
-        if abandon is not None:
-            await abandon()
+        logger.addFilter(_is_not_a_cancellation)  # whoever forces us knows that requests are cut off
+        try:
+            if tasks:
+                await asyncio.wait(tasks, timeout=_AFTER_CANCEL)
+            abandon = getattr(self.lifespan, "abandon", None)
+            if abandon is not None:
+                await abandon()
+        finally:
+            logger.removeFilter(_is_not_a_cancellation)
 
     async def _unless_forced(self, work: Any) -> None:
         """Await `work`, but leave it when `force_exit` is set."""
@@ -512,6 +516,10 @@ class Server:
 
 _ON_TICK = Server.on_tick
 _SHOULD_EXIT = Server.should_exit
+
+
+def _is_not_a_cancellation(record: logging.LogRecord) -> bool:
+    return record.exc_info is None or not isinstance(record.exc_info[1], asyncio.CancelledError)
 
 
 def _terminal_opens() -> bool:

@@ -158,15 +158,15 @@ def test_patched_handle_exit_is_called_and_finds_the_server(uvicorn: Callable[..
     """As sse-starlette does it, from the application's module: on the class, and by the handler's `__self__`."""
     app = """
 import asyncio, signal
-import uvicorn.main
+from uvicorn.main import Server
 
-original = uvicorn.main.Server.handle_exit
+original = Server.handle_exit
 
 def handle_exit(*args, **kwargs):
     print("PATCHED", flush=True)
     original(*args, **kwargs)
 
-uvicorn.main.Server.handle_exit = handle_exit
+Server.handle_exit = handle_exit
 
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
