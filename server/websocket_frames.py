@@ -299,21 +299,30 @@ class FrameReader:
                 raise _Violation(1009, f"message exceeds limit of {self._max_size} bytes") from None
             except DeflateError:
                 raise _Violation(1002, "decompression failed") from None
-        self._size += len(chunk)
         if self._decoder is not None:
-            part = self._decoder.decode(chunk, final)
-            kept = self._decoder.getstate()[0]
-            if len(kept) == 2 and kept[0] == 0xED and kept[1] >= 0xA0:
-                # The first half of a surrogate: the decoder would wait for its third octet (RFC 3629 3).
-                raise _Violation(1007, "invalid continuation byte at position 1")
+            part = self._decode(self._decoder, chunk, final)
             if part:
-                self._parts.append(part)  # type: ignore[arg-type]  # all are str: the decoder says so
+                self._parts.append(part)  # type: ignore[arg-type]  # all are str, of a text message
         elif chunk:
             self._parts.append(chunk)  # type: ignore[arg-type]
+        self._size += len(chunk)
         parts = self._parts
         if len(parts) - self._merged >= _MERGE_AFTER:
             parts[self._merged :] = [parts[0][:0].join(parts[self._merged :])]  # type: ignore[arg-type,list-item]
             self._merged += 1
+
+    def _decode(self, decoder: codecs.IncrementalDecoder, chunk: bytes, final: bool) -> str:
+        """Decode the next octets of a text message; a wrong one raises at once, with its place in the message."""
+        before = self._size - len(decoder.getstate()[0])
+        try:
+            text = decoder.decode(chunk, final)
+        except UnicodeDecodeError as error:
+            raise _Violation(1007, f"{error.reason} at position {before + error.start}") from None
+        kept = decoder.getstate()[0]
+        if len(kept) == 2 and kept[0] == 0xED and kept[1] >= 0xA0:
+            # The first half of a surrogate: the decoder would wait for its third octet (RFC 3629 3).
+            raise _Violation(1007, f"invalid continuation byte at position {self._size + len(chunk) - 2}")
+        return text
 
     def _finish(self) -> str | bytes:
         parts = self._parts

@@ -45,7 +45,7 @@ SHORT = ["framing", "pings", "reserved bits", "opcodes", "fragmentation", "UTF-8
 """The 247 that take seconds."""
 
 _PLAY = """
-import asyncio, json, sys, kosoku
+import asyncio, json, os, sys, kosoku
 url, cases = sys.argv[1], sys.argv[2:]
 async def main():
     try:
@@ -55,7 +55,8 @@ async def main():
 name = lambda value: str(value).rpartition(".")[2]
 print(json.dumps([
     [r.case_id, name(r.behavior), name(r.behavior_close), r.result, r.result_close] for r in asyncio.run(main())
-]))
+]), flush=True)
+os._exit(0)  # kosoku 0.1 aborts now and then while the interpreter is taken down
 """
 
 
