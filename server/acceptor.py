@@ -80,12 +80,12 @@ class Acceptor:
             self._tls = {"ssl": ssl, "ssl_handshake_timeout": handshake_timeout or None}
         self.pending: set[asyncio.Task[None]] = set()
         """Connections accepted here that are not protocol objects yet: TLS handshakes."""
-        self._server: asyncio.AbstractServer | None = None
+        self._server: asyncio.Server | None = None
         self._duplicate: socket.socket
         self._resumption: asyncio.TimerHandle | None = None
         self._serving = False
 
-    async def start(self) -> asyncio.AbstractServer | Acceptor:
+    async def start(self) -> asyncio.Server | Acceptor:
         """Accept from now on. Returns what stands for this socket in `Server.servers`. OSError if it cannot listen."""
         backlog: int | None = self._backlog
         if is_listening(self._sock):
@@ -106,7 +106,7 @@ class Acceptor:
             if sys.version_info >= (3, 13) and isinstance(self._loop, asyncio.SelectorEventLoop):
                 options["cleanup_socket"] = False  # whoever bound the path removes it
         try:
-            server: asyncio.AbstractServer = await create(self._factory, sock=duplicate, backlog=backlog, **options)
+            server: asyncio.Server = await create(self._factory, sock=duplicate, backlog=backlog, **options)
         except BaseException:
             duplicate.close()
             raise

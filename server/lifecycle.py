@@ -21,7 +21,6 @@ import os
 import random
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +31,7 @@ from uvicorn._compat import asyncio_run
 from uvicorn.errors import ListenError
 
 from .acceptor import Acceptor, Gate
+from .process_signals import whole_process_handlers
 from .state import ServerState
 from .waker import SignalWakeup, Waker
 
@@ -82,7 +82,7 @@ class Server:
         self.should_exit = False
         self.force_exit = False
         self.last_notified = 0.0
-        self.servers: list[asyncio.AbstractServer | Acceptor] = []
+        self.servers: list[asyncio.Server | Acceptor] = []
         self._captured_signals: list[int] = []
         self._acceptors: list[Acceptor] = []
         self._listeners: list[Listener] = []
@@ -91,7 +91,6 @@ class Server:
         self._hurried = False
         self._signal_wakeup: SignalWakeup | None = None
         self._pulse: asyncio.TimerHandle | None = None
-        self._had_terminal = False
 
     @property
     def should_exit(self) -> bool:
@@ -451,7 +450,7 @@ class Server:
         self._captured_signals = []
         handlers: dict[int, Any] = dict.fromkeys(HANDLED_SIGNALS, self.handle_exit)
         if self.owns_process:
-            handlers |= self._process_handlers()
+            handlers |= whole_process_handlers(self)
         before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
             yield
@@ -471,27 +470,12 @@ class Server:
         else:
             self.should_exit = True
 
-    def _process_handlers(self) -> dict[int, Any]:
-        handlers: dict[int, Any] = {}
-        with contextlib.suppress(AttributeError, ValueError, OSError):
-            self._had_terminal = sys.stdin is not None and sys.stdin.isatty()
-        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # not under nohup
-            handlers[signal.SIGHUP] = self._handle_hangup
-        if hasattr(signal, "SIGQUIT"):
-            handlers[signal.SIGQUIT] = self._handle_quit
-        return handlers
-
-    def _handle_hangup(self, sig: int, frame: FrameType | None) -> None:
-        if self._had_terminal and not _terminal_opens():
-            self.handle_exit(signal.SIGTERM, frame)
-        elif self._waker is not None:
-            # Not here: a handler that logs may find the log's lock taken by what it interrupted.
-            self._waker.call_soon(_log_hangup)
-
-    def _handle_quit(self, sig: int, frame: FrameType | None) -> None:
-        self.stop_now()
-
     # -- The loop --
+
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        """Call back in the server's loop, if it has one now. For any thread, and for signal handlers."""
+        if self._waker is not None:
+            self._waker.call_soon(callback)
 
     def _wake(self) -> None:
         if self._waker is not None:
@@ -520,17 +504,3 @@ _SHOULD_EXIT = Server.should_exit
 
 def _is_not_a_cancellation(record: logging.LogRecord) -> bool:
     return record.exc_info is None or not isinstance(record.exc_info[1], asyncio.CancelledError)
-
-
-def _terminal_opens() -> bool:
-    try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
-    except OSError:
-        return False
-    return True
-
-
-def _log_hangup() -> None:
-    logger.info(
-        "Received SIGHUP, ignored: a single process cannot replace itself (--manager or --workers makes one that can)."
-    )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import pty
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -249,3 +253,31 @@ async def app(scope, receive, send):
     assert server.wait() == 3
     assert "ERROR:    no database" in server.log
     assert "ERROR:    Application startup failed. Exiting." in server.log
+
+
+def test_hangup_because_the_terminal_is_gone_stops_it(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    terminal, its_end = pty.openpty()
+    with open(tmp_path / "log", "w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "uvicorn", "app:app", "--port", "0"],
+            cwd=tmp_path,
+            env=in_environment(),
+            stdin=its_end,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+    os.close(its_end)
+    try:
+        deadline = time.monotonic() + 15
+        while "Uvicorn running" not in (tmp_path / "log").read_text():
+            assert time.monotonic() < deadline, "the server does not run"
+            time.sleep(0.02)
+        os.close(terminal)
+        assert process.wait(15) == -signal.SIGTERM
+        assert "LIFESPAN ENDS" in (tmp_path / "log").read_text()
+    finally:
+        process.kill()
+        process.wait()

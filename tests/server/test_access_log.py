@@ -225,7 +225,12 @@ def test_whoever_touches_logging_gets_records_from_the_next_turn(
 
 def test_records_have_the_five_arguments(logger: logging.Logger) -> None:
     seen: list[Any] = []
-    logger.addFilter(lambda record: seen.append(record.args) or True)
+
+    def keep(record: logging.LogRecord) -> bool:
+        seen.append(record.args)
+        return True
+
+    logger.addFilter(keep)
     add_handler(logger, io.StringIO())
     AccessLog(Loop(), logger).log(scope("/a b", b"q"), 404)  # type: ignore[arg-type]
     assert seen == [("127.0.0.1:5", "GET", "/a%20b?q", "1.1", 404)]
