@@ -56,6 +56,7 @@ class Served:
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self.loop: asyncio.AbstractEventLoop | None = None
         self.port = 0
+        self._clients: list[Client] = []
 
     def _serve(self) -> None:
         self.server.run()
@@ -77,6 +78,8 @@ class Served:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.stop()
+        for client in self._clients:
+            client.wire.close()
         logger = logging.getLogger("uvicorn.error")
         logger.removeHandler(self.log)
         logger.setLevel(self._level)
@@ -121,7 +124,9 @@ class Served:
         return [line for line in self.log.lines if line.startswith("ERROR") or "Traceback" in line]
 
     def connect(self, *, timeout: float = 5, tls: Any = None) -> Client:
-        return Client(Wire.connect(self.uds or self.port, timeout=timeout, tls=tls))
+        client = Client(Wire.connect(self.uds or self.port, timeout=timeout, tls=tls))
+        self._clients.append(client)
+        return client
 
     def open(self, path: str = "/", headers: Iterable[str] = (), early: bytes = b"", **kw: Any) -> Client:
         """Connect and shake hands; `early` goes out in the same segment as the request."""
