@@ -20,7 +20,10 @@ async def who(request):
 
 
 async def echo(request):
-    return StreamingResponse(request.stream(), media_type="application/octet-stream")
+    # Not StreamingResponse(request.stream()): under ASGI 2.3 Starlette listens for the disconnect meanwhile, and
+    # whoever calls receive() first gets the next piece of the body.
+    pieces = [piece async for piece in request.stream()]
+    return StreamingResponse(iter(pieces), media_type="application/octet-stream")
 
 
 async def stream(request):
