@@ -14,13 +14,15 @@ At any time a connection is in one phase, and has at most one deadline, which `c
     LINGER    our side is closed, theirs is read out          a moment, then closed
     CLOSING   the last bytes are on their way                 write time-out, then reset
 
-Pipelined requests wait as bytes, a bounded number of them, until the response before them is complete: nothing is parsed
-ahead, so every refusal stands behind the answers of the requests before it (RFC 9112 9.3.2).
+Pipelined requests wait as bytes, a bounded number of them, until the response before them is complete: nothing is
+parsed ahead, so every refusal stands behind the answers of the requests before it (RFC 9112 9.3.2).
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +50,11 @@ HIGH_WATER = 65536
 _MAX_DISCARD = 65536  # octets of an unread body that are skipped for the sake of the connection
 _LINGER_PAUSE = 1.0  # seconds without an octet after which a lingering connection is closed
 _LINGER_TOTAL = 5.0  # seconds after which it is closed anyway
+_MAX_LINGER_OVER_CAP = 50  # connections
 _FRESH_GRACE = 1.0  # seconds that a stopping server gives a request that may be on its way
+
+
+_NO_LINGER = struct.pack("ii", 1, 0)  # socket(7): close() discards the send buffer and sends RST
 
 
 class HTTPConnection(asyncio.Protocol):
@@ -148,9 +154,12 @@ class HTTPConnection(asyncio.Protocol):
         phase = self.phase
         if phase <= IDLE:
             if self._buffer:
+                seen = len(self._buffer)
                 data = self._buffer + data
                 self._buffer = b""
-            elif (head := self.service.heads.remembered.get(data)) is not None:
+                self._read_head(data, seen)
+                return
+            if (head := self.service.heads.remembered.get(data)) is not None:
                 self._start(head, data, b"")  # the whole of a request that was read before
                 return
             self._read_head(data)
@@ -193,15 +202,18 @@ class HTTPConnection(asyncio.Protocol):
 
     # -- The request --------------------------------------------------------------------------------------------------
 
-    def _read_head(self, data: bytes) -> None:
-        """Read one head from `data`, which begins where a request may begin."""
+    def _read_head(self, data: bytes, seen: int = 0) -> None:
+        """Read one head from `data`, which begins where a request may begin; `seen` octets of it came before."""
         heads = self.service.heads
         try:
             if data.startswith(b"\r\n"):
                 data = data[skip_empty_lines(data) :]
-            end = data.find(b"\r\n\r\n")
+                if not data:
+                    return  # as some clients send behind a body: no beginning of a request yet
+                seen = 0
+            end = data.find(b"\r\n\r\n", max(seen - 3, 0))
             if end < 0:
-                check_unfinished(data, heads.limits)
+                check_unfinished(data, heads.limits, seen)
                 head = None
             else:
                 end += 4
@@ -228,7 +240,7 @@ class HTTPConnection(asyncio.Protocol):
         if head.upgrade and self._upgrade(head, raw, rest):
             return
         self.phase = BUSY
-        self.deadline = inf
+        self.deadline = self._after(service.write_timeout) if self.write_paused else inf
         scope = http_scope(head, service, self)
         self.cycle = cycle = RequestResponseCycle(self, service, scope, head)
         state = service.state
@@ -238,21 +250,17 @@ class HTTPConnection(asyncio.Protocol):
         ):
             service.note("Exceeded concurrency limit.")
             app = service_unavailable
-        if service.config.reset_contextvars:
-            task = service.loop.create_task(cycle.run(app), context=service.new_context())
+        if head.length == CHUNKED:
+            self._chunks = ChunkedBody()
         else:
-            task = service.loop.create_task(cycle.run(app))
-        cycle.task = task
-        state.tasks.add(task)
-        if head.length:
-            if head.length == CHUNKED:
-                self._chunks = ChunkedBody()
-            else:
-                self._left = head.length
-            if rest:
-                self._read_body(rest)
-        elif rest:
-            self._keep(rest)
+            self._left = head.length
+        cycle.task = task = service.loop.create_task(cycle.run(app), context=service.new_context())
+        if not task.done():  # as it may be where tasks start eagerly
+            state.tasks.add(task)
+        if rest:
+            self.data_received(rest)
+        if self.half_closed and (self._left or self._chunks is not None):
+            self._refuse(Refusal(400, "closed in the middle of a body"))
 
     def _upgrade(self, head: Head, raw: bytes, rest: bytes) -> bool:
         """Hand the connection to the WebSocket protocol; False: the request is served as HTTP (RFC 9110 7.8)."""
@@ -338,7 +346,9 @@ class HTTPConnection(asyncio.Protocol):
         self._chunks = None
         cycle = self.cycle
         text = refusal_text(refusal.status)
-        if cycle is None:
+        if self.phase == DISCARD:
+            self._hang_up(linger=True)  # the request has its answer; a second one would be taken for the next one's
+        elif cycle is None:
             self.transport.write(short_response(refusal.status, text, service.state.default_block))
             self._hang_up(linger=True)
         elif cycle.untouched:
@@ -346,7 +356,7 @@ class HTTPConnection(asyncio.Protocol):
             cycle.respond(refusal.status, text)
             cycle.lose()
         else:
-            self.cut(cycle, reset=False)
+            self.cut(cycle)
 
     # -- The cycle's side ---------------------------------------------------------------------------------------------
 
@@ -356,7 +366,12 @@ class HTTPConnection(asyncio.Protocol):
             self._drain_waiters = []
         waiter = self.service.loop.create_future()
         self._drain_waiters.append(waiter)
-        await waiter
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if self._drain_waiters is not None and waiter in self._drain_waiters:
+                self._drain_waiters.remove(waiter)
+            raise
 
     def _wake_writers(self) -> None:
         waiters, self._drain_waiters = self._drain_waiters, None
@@ -368,6 +383,11 @@ class HTTPConnection(asyncio.Protocol):
         """The application waits for a part of the body that has not come."""
         if self.phase == BUSY and not self.write_paused:
             self.deadline = self._after(self.service.body_timeout)
+
+    def forget_body(self) -> None:
+        """The application does not wait for the body any more."""
+        if self.phase == BUSY and not self.write_paused:
+            self.deadline = inf
 
     def resume_body(self) -> None:
         """The application has taken what waited for it."""
@@ -411,13 +431,13 @@ class HTTPConnection(asyncio.Protocol):
             self._hang_up(linger=True)
         self._close_after = True
 
-    def cut(self, cycle: RequestResponseCycle, *, reset: bool) -> None:
+    def cut(self, cycle: RequestResponseCycle) -> None:
         """End a response that cannot be completed, so that the client sees that it is not."""
         cycle.lose()
         if self.cycle is cycle:
             self.cycle = None
-        if reset:
-            self.transport.abort()
+        if cycle.ends_with_connection:
+            self._reset()
         else:
             self._hang_up(linger=True)
 
@@ -471,7 +491,7 @@ class HTTPConnection(asyncio.Protocol):
             self.deadline = min(self.deadline, self.service.loop.time() + _FRESH_GRACE)
             self.service.sweep.look_at(self.deadline)
         elif phase in (IDLE, DISCARD):
-            self._hang_up(linger=False)
+            self._hang_up(linger=phase == DISCARD)
 
     def retire(self) -> None:
         """This server drains while others serve.
@@ -494,7 +514,7 @@ class HTTPConnection(asyncio.Protocol):
             return
         elif waiting := self.transport.get_write_buffer_size():  # type: ignore[attr-defined,unused-ignore]
             if phase in (BUSY, CLOSING) and waiting >= self._stalled_at:
-                self._abort(now)
+                self._abort()
             else:
                 # The last answer is still being read, slowly: it may take its time as long as there is progress.
                 if phase != BUSY:
@@ -502,12 +522,19 @@ class HTTPConnection(asyncio.Protocol):
                 self._stalled_at = waiting
                 self.deadline = self._after(self.service.write_timeout)
         elif phase in (LINGER, IDLE, DISCARD):
-            self._hang_up(linger=False)
+            self._hang_up(linger=phase == DISCARD)
 
-    def _abort(self, now: float) -> None:
+    def _abort(self) -> None:
         self.service.log_refusal(
             Refusal(408, f"client has read nothing in {self.service.write_timeout:g} s"), self.client
         )
+        self._reset()
+
+    def _reset(self) -> None:
+        """Drop the connection with a reset, and what waits to be sent with it, so that nothing cut looks complete."""
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None and self.client is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self.transport.abort()
 
     def _make_room(self) -> None:
@@ -521,7 +548,8 @@ class HTTPConnection(asyncio.Protocol):
             self.transport.write(
                 short_response(503, refusal_text(503), service.state.default_block, b"retry-after: 1\r\n")
             )
-            self._hang_up(linger=True)
+            # Each that lingers keeps a descriptor, of which few are left.
+            self._hang_up(linger=len(service.state.connections) < service.cap + _MAX_LINGER_OVER_CAP)
 
     # -- Small ones ---------------------------------------------------------------------------------------------------
 

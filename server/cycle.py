@@ -100,7 +100,11 @@ class RequestResponseCycle:
             self._waiters.append(waiter)
             if self.more_body:
                 self.connection.await_body()
-            await waiter
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                self._forget(waiter)
+                raise
         return {"type": _DISCONNECT}
 
     async def send(self, message: Message) -> None:
@@ -164,6 +168,19 @@ class RequestResponseCycle:
             if not waiter.done():
                 waiter.set_result(None)
         return True
+
+    def _forget(self, waiter: asyncio.Future[None]) -> None:
+        """A `receive` was cancelled: frameworks poll for the disconnect that way."""
+        if self._waiters is not None and waiter in self._waiters:
+            self._waiters.remove(waiter)
+            if not self._waiters:
+                self._waiters = None
+                self.connection.forget_body()
+
+    @property
+    def ends_with_connection(self) -> bool:
+        """Whether only the end of the connection tells the client where the body ends."""
+        return self.phase == BODY and self._left < 0 and not self._chunked and not self._bodiless
 
     @property
     def waits_for_body(self) -> bool:
@@ -280,8 +297,7 @@ class RequestResponseCycle:
         elif self.untouched:
             self.respond(500, b"Internal Server Error")
         else:
-            # Without a length or chunks, only a reset tells the client that there should have been more.
-            self.connection.cut(self, reset=self._left < 0 and not self._chunked)
+            self.connection.cut(self)
 
     def respond(self, status: int, text: bytes) -> None:
         """Answer in the application's place and end the connection; only while `untouched`."""

@@ -23,7 +23,9 @@ def split_fields(block: bytes) -> Fields:
         connection.receive_data(_LINE + block)
         event = connection.next_event()
     except h11.RemoteProtocolError as error:
-        raise Refusal(400, f"invalid header: {error}") from None
+        # Repeated Hosts are for head.py to judge, but h11 sees them first.
+        cause = "duplicate Host" if "multiple Host" in str(error) else f"invalid header: {error}"
+        raise Refusal(400, cause) from None
     if not isinstance(event, h11.Request):
         raise Refusal(400, "invalid header")
     fields = list(event.headers)

@@ -99,26 +99,29 @@ def skip_empty_lines(data: bytes) -> int:
     return start
 
 
-def check_unfinished(data: bytes, limits: Limits) -> None:
+def check_unfinished(data: bytes, limits: Limits, seen: int = 0) -> None:
     """Raise `Refusal` if the beginning of a head can no longer become a good one.
 
     So that a flood or a client that speaks something else is answered at once, and not after the header time-out.
+    `seen`: how many octets of it were checked before; a head that comes octet by octet is not read anew each time.
     """
     start = skip_empty_lines(data)
-    if _MALFORMED_SO_FAR.search(data, start):
+    if _MALFORMED_SO_FAR.search(data, max(start, seen - 2)):
         raise Refusal(400, "control character, bare CR or LF, or folded line in the head")
+    size = len(data) - data.endswith(b"\r")  # that may be the first half of a line's end
     end = data.find(b"\r\n", start)
     if end < 0:
-        if len(data) - start > limits.line:
-            raise Refusal(414, f"request line over {limits.line} octets")
+        _check_line_length(size - start, limits)
         return
-    _check_line_length(end - start, limits)
-    _request_line(data[start:end])
-    if len(data) - start > limits.head:
+    if end >= seen - 1:
+        _check_line_length(end - start, limits)
+        _request_line(data[start:end])
+    if size - start > limits.head:
         raise Refusal(431, f"head over {limits.head} octets")
-    if len(data) - data.rfind(b"\r\n") - 2 > limits.field:
+    if size - data.rfind(b"\r\n") - 2 > limits.field:
         raise Refusal(431, f"field over {limits.field} octets")
-    _check_field_count(data.count(b"\r\n", end + 2), limits)
+    if data.find(b"\n", seen) >= 0:
+        _check_field_count(data.count(b"\r\n", end + 2), limits)
 
 
 class HeadReader:
@@ -189,6 +192,7 @@ class HeadReader:
                 length = int(value)
             elif kind == "encoding":
                 encodings.append(value.lower())
+                fields[index] = (name, value.lower())  # a token without case (RFC 9112 7); some tokenizers lower it
             elif kind == "connection":
                 connection.update(option.strip(b" \t").lower() for option in value.split(b","))
             elif kind == "upgrade":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 
 
@@ -37,4 +38,6 @@ def connection_cap(limit: int | None, open_files: int) -> int:
 
     A hundred descriptors stay for the application (files, databases, sub-processes) and for answering that it is full.
     """
-    return limit if limit is not None else max(open_files - 100, 16)
+    if limit is not None:
+        return limit
+    return max(open_files - 100, 16) if open_files >= 0 else sys.maxsize  # RLIM_INFINITY is -1

@@ -70,7 +70,9 @@ class Service:
         self.default_block = b""
         self._held: list[RequestResponseCycle] = []
         self._refusals = LogBudget()
-        self._notes = LogBudget(per_second=1)
+        self._notes: dict[str, LogBudget] = {}
+        # What requests start from: the context in which the server listens, and nothing of other requests.
+        self._context = contextvars.copy_context()
 
     @classmethod
     def of(
@@ -87,9 +89,9 @@ class Service:
             service = state.service = cls(config, state, app_state, loop, tokenize)
         return service
 
-    def new_context(self) -> contextvars.Context | None:
-        """The context that a request starts in; None: a copy of the connection's."""
-        return contextvars.Context() if self.config.reset_contextvars else None
+    def new_context(self) -> contextvars.Context:
+        """Return the context that a request starts in."""
+        return contextvars.Context() if self.config.reset_contextvars else self._context.copy()
 
     def hold(self, cycle: RequestResponseCycle) -> None:
         """Write the head of this response at the end of the loop's turn, unless its body takes it along before."""
@@ -125,13 +127,13 @@ class Service:
         if refusal.status == 400:
             self.logger.warning("Invalid HTTP request received. (%s: %s%s)", who, refusal.cause, more)
         elif refusal.status == 408:
-            self.logger.info("Request not complete in time, closed. (%s: %s%s)", who, refusal.cause, more)
+            self.logger.info("Closed on time-out. (%s: %s%s)", who, refusal.cause, more)
         else:
             self.logger.warning("Request refused: %s (%d). (%s%s)", refusal.cause, refusal.status, who, more)
 
     def note(self, message: str) -> None:
-        """Log a warning, once a second at most."""
-        if self._notes.spend(self.loop.time()) is not None:
+        """Log a warning, the same once a second at most."""
+        if self._notes.setdefault(message, LogBudget(per_second=1)).spend(self.loop.time()) is not None:
             self.logger.warning(message)
 
     def trace(self, client: tuple[str, int] | None, what: str) -> None:
