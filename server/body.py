@@ -85,11 +85,11 @@ class ChunkedBody:
             self._trailers = True
 
     def _check_unfinished_line(self, data: bytes, at: int) -> None:
-        if len(data) - at > _MAX_OVERHEAD - self._overhead:
-            raise Refusal(400, "chunk extensions and trailers too large")
         line = data[at:-1] if data.endswith(b"\r") else data[at:]
+        if len(line) - (0 if self._trailers else _MAX_PLAIN_SIZE_LINE) > _MAX_OVERHEAD - self._overhead:
+            raise Refusal(400, "chunk extensions and trailers too large")
         shape = _TRAILER_SO_FAR if self._trailers else _SIZE_SO_FAR
-        if not shape.fullmatch(line):
+        if not shape.fullmatch(line[:256]):  # the rest once it has ended: not anew for each octet that arrives
             raise Refusal(400, "invalid trailer" if self._trailers else "invalid chunk size")
 
     def _spend(self, octets: int) -> None:
