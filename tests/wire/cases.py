@@ -150,6 +150,12 @@ VALID: list[Valid] = [
         scope={"path": "/a", "http_version": "1.0"},
         closes=True,
     ),
+    Valid(
+        "absolute-form of OPTIONS without a path (3.2.4)",
+        target(b"http://other.example", b"OPTIONS"),
+        scope={"path": "*"},
+        headers=[(b"host", b"other.example")],
+    ),
     Valid("a URL inside the path", target(b"/http://other.example/a"), scope={"path": "/http://other.example/a"}),
     # -- Host --
     *(

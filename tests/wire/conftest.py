@@ -17,6 +17,8 @@ from .harness import connect
 PARSERS = ["httptools", "h11"]
 PYTHON = os.environ.get("WIRE_PYTHON", sys.executable)
 """The interpreter that has the server under test; name another to see what another server fails."""
+OPTIONS = os.environ.get("WIRE_OPTIONS", "").split()
+"""More options for the shared servers, say `--loop asyncio`, to run all of this folder under them."""
 
 Servers = Callable[..., Running]
 
@@ -35,7 +37,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         def server(parser: str, *options: str) -> Running:
             key = (parser, *options)
             if key not in started or started[key].process.poll() is not None:
-                arguments = ["app:app", "--http", parser, "--no-access-log", *options]
+                arguments = ["app:app", "--http", parser, "--no-access-log", *OPTIONS, *options]
                 if "--uds" not in options:
                     arguments += ["--port", str(free_port())]
                 running = Running(*arguments, cwd=Path(__file__).parent, command=(PYTHON, "-m", "uvicorn"))

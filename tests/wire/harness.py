@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -78,11 +79,20 @@ def echo(response: Response) -> Echo:
 _connected: set[tuple[int, int]] = set()
 
 
-def connect(server: Running, timeout: float = 5) -> Wire:
-    """A connection from a port that no earlier one to this server had, so that the journal holds its calls alone."""
+def connect(server: Running, timeout: float = 5, receive_buffer: int | None = None) -> Wire:
+    """A connection from a port that no earlier one to this server had, so that the journal holds its calls alone.
+
+    `receive_buffer`: octets that the client's kernel takes on its own, about; None: as it likes.
+    """
     passed_over = []
     while True:
-        wire = Wire.connect(server, timeout=timeout)
+        sock = socket.socket()
+        if receive_buffer is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.settimeout(timeout)
+        sock.connect(server.address)
+        wire = Wire(sock, timeout)
         key = (server.pid, port_of(wire))
         if key not in _connected:
             _connected.add(key)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 from collections.abc import Iterator
 
 import pytest
 
 from tests.support import Running, Wire
 
-from .harness import ask, body, chunked, connect, echo, get, play, port_of, release, start, usage, wait_for_call
+from .harness import ask, body, chunked, connect, echo, get, play, port_of, release, sends, start, usage, wait_for_call
 
 OK = start(200, (b"content-length", b"2"))
 MIB = 1 << 20
@@ -19,11 +18,7 @@ MIB = 1 << 20
 @pytest.fixture
 def wire(server: Running) -> Iterator[Wire]:
     """A client whose kernel takes little on its own."""
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
-    sock.settimeout(10)
-    sock.connect(server.address)
-    with Wire(sock, 20) as wire:
+    with connect(server, timeout=20, receive_buffer=16_384) as wire:
         yield wire
 
 
@@ -124,6 +119,44 @@ def test_many_tiny_chunks_take_no_time(server: Running) -> None:
         )
         assert wire.read_response().body == b"ok"
         assert wait_for_call(server, wire)["received"][-1]["size"] == 20_000
+
+
+@pytest.mark.parametrize("length", [b"9999999999999999999", b"2147483648", b"4294967296"])
+def test_a_length_beyond_all_bounds_is_taken_as_it_is(server: Running, wire: Wire, length: bytes) -> None:
+    """It is a promise; what comes is passed on, and when the client stops, that is no end of the body."""
+    wire.send(get(b"/a", b"Content-Length: " + length + b"\r\n", method=b"POST") + b"hello")
+    wait_for_call(server, wire, lambda call: call["received"])
+    wire.half_close()
+    assert wire.read_response().status == 400
+    received = wait_for_call(server, wire)["received"]
+    assert received == [{"type": "http.request", "body": b"hello", "more_body": True}, {"type": "http.disconnect"}]
+
+
+def test_a_chunk_beyond_all_bounds_is_taken_as_it_is(server: Running, wire: Wire) -> None:
+    wire.send(chunked(b"ffffffffffffffff\r\nhello", target=b"/a"))
+    wait_for_call(server, wire, lambda call: call["received"])
+    wire.half_close()
+    assert wire.read_response().status == 400
+    assert wait_for_call(server, wire)["received"][-1] == {"type": "http.disconnect"}
+
+
+def test_a_long_life_leaves_nothing(server: Running) -> None:
+    """Three thousand requests on one connection, all different, after as many to warm up."""
+    with connect(server, timeout=20) as wire:
+        target = sends(OK, body(b"ok"))
+
+        def live(begin: int) -> None:
+            for first in range(begin, begin + 3_000, 50):
+                fields = (b"X-%d: y\r\nCookie: a=%d\r\n" % (number, number) for number in range(first, first + 50))
+                wire.send(b"".join(get(b"/journal?0", field) for field in fields))
+                for _ in range(50):
+                    assert wire.read_response().body == b"[]"
+
+        assert wire.request(get(target)).body == b"ok"
+        live(0)
+        before = usage(server)["rss"]
+        live(3_000)
+        assert usage(server)["rss"] < before + 1_500
 
 
 def test_connections_that_come_and_go_leave_nothing(server: Running) -> None:

@@ -6,7 +6,6 @@ The sweep that ends connections is coarse, so a limit may be passed by `SLACK`; 
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -276,11 +275,7 @@ def test_idle_connections_are_closed_silently(hasty: Running) -> None:
 
 def small_buffers(server: Running) -> Wire:
     """A client whose kernel takes little on its own."""
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8_192)
-    sock.settimeout(5)
-    sock.connect(server.address)
-    return Wire(sock)
+    return connect(server, receive_buffer=8_192)
 
 
 def test_a_client_that_does_not_read(hasty: Running) -> None:
@@ -319,6 +314,66 @@ def test_a_client_that_does_not_read(hasty: Running) -> None:
             assert received > 20_000_000
 
     together(stalls, stalls_in_receive, slow_but_moving)
+
+
+def test_the_last_octets_of_a_slow_reader(hasty: Running) -> None:
+    """What the application has sent is delivered, though the connection is idle, closing or lingering by then."""
+
+    def read_slowly(wire: Wire, size: int) -> None:
+        received = wire.read_exactly(10)
+        deadline = time.monotonic() + KEEP_ALIVE + LIMIT + 1
+        while time.monotonic() < deadline:
+            received += wire.read_some()
+            time.sleep(0.02)
+        received += wire.read_until_close()
+        assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert len(received.partition(b"\r\n\r\n")[2]) == size
+        assert wire.ended == "eof"
+
+    size = 12_000_000
+    big = f'("send", {{"type": "http.response.body", "body": b"x" * {size}}})'
+    length = (b"content-length", b"%d" % size)
+
+    def kept_alive() -> None:
+        with connect(hasty, receive_buffer=100_000) as wire:
+            wire.send(get(play(("send", start(200, length)), big)))
+            read_slowly(wire, size)
+
+    def closed_by_the_client() -> None:
+        with connect(hasty, receive_buffer=100_000) as wire:
+            wire.send(get(play(("send", start(200, length)), big), b"Connection: close\r\n"))
+            read_slowly(wire, size)
+
+    def closed_by_the_application() -> None:
+        with connect(hasty, receive_buffer=100_000) as wire:
+            wire.send(get(play(("send", start(200, length, (b"connection", b"close"))), big)))
+            read_slowly(wire, size)
+
+    def with_the_connection() -> None:
+        with connect(hasty, receive_buffer=100_000) as wire:
+            more = big.replace("}", ', "more_body": True}')
+            wire.send(get(play(("send", start()), more, ("send", body())), version=b"1.0"))
+            read_slowly(wire, size)
+
+    def half_closed() -> None:
+        with connect(hasty, receive_buffer=100_000) as wire:
+            wire.send(get(play(("send", start(200, length)), big)))
+            wire.half_close()
+            read_slowly(wire, size)
+
+    def with_more_behind_it() -> None:
+        with connect(hasty, receive_buffer=100_000) as wire:
+            wire.send(get(play(("send", start(200, length)), big), b"Connection: close\r\n") + GET * 100)
+            read_slowly(wire, size)
+
+    together(
+        kept_alive,
+        closed_by_the_client,
+        closed_by_the_application,
+        with_the_connection,
+        half_closed,
+        with_more_behind_it,
+    )
 
 
 def test_zero_turns_a_timeout_off(parser: str, servers: Servers) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -126,6 +127,37 @@ def test_a_unix_socket(uds: Running) -> None:
         assert_refused(wire)
     uds.wait_for("WARNING.*Invalid HTTP request received")
     assert "Traceback" not in uds.log
+
+
+def test_ipv6(parser: str, uvicorn: Callable[..., Running]) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 here")
+    server = uvicorn("app:app", "--http", parser, "--host", "::1", cwd=HERE)
+    exercise(lambda: Wire.connect(server))
+    with Wire.connect(server) as wire:
+        scope = echo(wire.request(GET)).scope
+        assert scope["client"] == ("::1", wire.sock.getsockname()[1])
+        assert scope["server"] == ("::1", server.port)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_each_event_loop(parser: str, uvicorn: Callable[..., Running], loop: str) -> None:
+    server = uvicorn("app:app", "--http", parser, "--loop", loop, cwd=HERE)
+    exercise(lambda: Wire.connect(server))
+    with Wire.connect(server) as wire:
+        wire.send(GET)
+        wire.half_close()
+        assert wire.read_response().status == 200
+        assert_ended(wire)
+
+
+def test_tls_with_asyncio(parser: str, uvicorn: Callable[..., Running], certificates: Certificates) -> None:
+    server = uvicorn("app:app", "--http", parser, "--loop", "asyncio", *certificates.options, cwd=HERE)
+    context = certificates.context()
+    exercise(lambda: Wire.connect(server, tls=context))
+    assert "Traceback" not in server.log
 
 
 @pytest.mark.parametrize("allowed", [None, "*"])
