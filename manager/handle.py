@@ -44,8 +44,12 @@ class WorkerHandle:
     channel: Any = None
     inside: str = ""
     """The oldest request inside it when it died, in words."""
-    cell: Any = field(default=None, repr=False)
-    """Its place in the scoreboard of its generation."""
+    board: Any = field(default=None, repr=False)
+    row: int | None = None
+    """Its row in the scoreboard of its generation."""
+    dump_fd: int | None = None
+    """The file in which it answers when it is asked where it is stuck."""
+    measured_at: float = 0.0
 
     def __post_init__(self) -> None:
         self.since = self.born

@@ -26,6 +26,8 @@ from . import report
 from .backoff import SETTLED_AFTER, Backoff
 from .channel import Channel
 from .handle import WorkerHandle
+from .health import Health
+from .liveness import Thresholds
 from .messages import (
     PROTOCOL,
     Booting,
@@ -49,6 +51,8 @@ from .messages import (
 from .plan import Limits, Order, Phase, Spawn, Tell, Wish, plan
 from .process import ExitStatus, Process, dead_children, oom_kills, reap_stranger
 from .recipe import GRACE_UNDER_A_MASTER, Source, working_directory
+from .recycling import Recycling
+from .scoreboard import Scoreboard
 from .signals import COMMANDS, Command, Inbox
 from .templates import Template
 from .worker import COMING, Action, Event, State
@@ -97,6 +101,10 @@ class Master:
         self._wake_at = -math.inf
         self._strangers = False
         self._limits = _limits(source)
+        self._boards: dict[int, Scoreboard] = {}
+        self._health = Health(
+            _thresholds(source), _recycling(source), lambda worker, event: self._feed(worker, event, time.monotonic())
+        )
 
     # -- the loop --
 
@@ -118,8 +126,10 @@ class Master:
         return self._exit_code
 
     def _lap(self) -> None:
+        self._health.look(self._workers.values(), time.monotonic())
         self._move()
-        timeout = None if self._wake_at == math.inf else max(0.0, self._wake_at - time.monotonic())
+        wake_at = min(self._wake_at, self._health.wake_at)
+        timeout = None if wake_at == math.inf else max(0.0, wake_at - time.monotonic())
         for key, _ in sorted(self._selector.select(timeout), key=lambda event: event[0].data[0]):
             if self._selector.get_map().get(key.fileobj) is key:  # not closed by one of those before it
                 key.data[1]()
@@ -164,6 +174,9 @@ class Master:
             self._established = ready_slots >= set(range(1, wish.wanted + 1))
         for generation in [g for g in self._templates if g not in wish.generations or wish.stop]:
             self._dismiss(self._templates.pop(generation))
+        used = {worker.generation for worker in self._workers.values()} | wish.generations
+        for generation in [g for g in self._boards if g not in used]:
+            self._boards.pop(generation).close()
 
     def _watch(self, fileobj: Any, priority: int, callback: Callable[[], None]) -> None:
         self._selector.register(fileobj, selectors.EVENT_READ, (priority, callback))
@@ -224,6 +237,8 @@ class Master:
             return
         config = self._source.config
         self._limits = _limits(self._source)
+        self._health.thresholds = _thresholds(self._source)
+        self._health.recycling = _recycling(self._source)
         self._newest += 1
         if self._wish.phase is Phase.STEADY:
             self._rollout_began = time.monotonic()
@@ -239,14 +254,18 @@ class Master:
         template = self._templates.get(spawn.generation) or self._start_template(spawn.generation, now)
         self._ids += 1
         worker = WorkerHandle(id=self._ids, slot=spawn.slot, generation=spawn.generation, born=now)
-        worker.channel = template.fork(worker.id, worker.slot)
+        worker.board = self._boards[spawn.generation]
+        template.fork(worker)
         self._workers[worker.id] = worker
         self._watch(worker.channel, _WORKERS, lambda: self._on_worker(worker))
 
     def _start_template(self, generation: int, now: float) -> Template:
+        if generation not in self._boards:
+            self._boards[generation] = Scoreboard.create()
         template = Template.start(
             self._source,
             generation,
+            board=self._boards[generation].fd,
             listeners=[listener.sock.fileno() for listener in self._listeners],
             directory=self._directory,
             environ=self._environ,
@@ -283,6 +302,7 @@ class Master:
             if action is Action.SEND_TERM:
                 worker.process.kill(signal.SIGTERM)
             elif action is Action.SEND_KILL:
+                self._health.hear(worker)
                 worker.process.kill(signal.SIGKILL)
 
     # -- what workers say --
@@ -376,6 +396,9 @@ class Master:
         del self._workers[worker.id]
         self._unwatch(worker.channel)
         worker.channel.close()
+        worker.board.release(worker.row)
+        if worker.dump_fd is not None:
+            os.close(worker.dump_fd)
         if worker.process is not None:
             self._unwatch(worker.process)
             worker.process.close()
@@ -408,7 +431,8 @@ class Master:
 
     def _generation_failed(self, generation: int, reason: str) -> None:
         before = self._wish
-        self._wish = before.failed(generation, can_roll_back=False)
+        previous = self._templates.get(before.previous)
+        self._wish = before.failed(generation, can_roll_back=previous is not None and previous.preloaded)
         if self._wish is before or generation != before.target:
             return
         if before.phase is Phase.CANARY:
@@ -416,6 +440,12 @@ class Master:
                 "Reload failed: %s; generation %d stays, all of it; correct the cause and send SIGHUP again",
                 reason,
                 before.base,
+            )
+        elif self._wish.target != generation:
+            logger.error(
+                "Reload failed: %s; going back to generation %d; correct the cause and send SIGHUP again",
+                reason,
+                self._wish.target,
             )
         elif self._wish.phase is Phase.HALTED:
             old = sum(worker.generation != generation for worker in self._workers.values())
@@ -436,8 +466,9 @@ class Master:
         now = time.monotonic()
         for message in template.channel.pending():
             match message:
-                case Loaded(protocol, version):
+                case Loaded(protocol, version, preloaded):
                     template.loaded = True
+                    template.preloaded = preloaded
                     if protocol != PROTOCOL:
                         self._generation_failed(
                             template.generation,
@@ -525,6 +556,8 @@ class Master:
                 process.close()
         for listener in self._listeners:
             listener.close()
+        for board in self._boards.values():
+            board.close()
         self._selector.close()
         self._inbox.close()
 
@@ -536,4 +569,20 @@ def _limits(source: Source) -> Limits:
     return Limits(
         boot=boot if boot > 0 else math.inf,
         grace=GRACE_UNDER_A_MASTER if grace is None else grace,
+    )
+
+
+def _thresholds(source: Source) -> Thresholds:
+    config = source.config
+    name = "timeout_worker_healthcheck"
+    given = config.timeout_worker_healthcheck != 5 if config.given is None else name in config.given
+    return Thresholds.of(config.timeout_worker_healthcheck, given=given)
+
+
+def _recycling(source: Source) -> Recycling:
+    config = source.config
+    return Recycling(
+        lifetime=config.limit_worker_lifetime,
+        lifetime_jitter=config.limit_worker_lifetime_jitter,
+        memory=config.limit_worker_memory or 0,
     )

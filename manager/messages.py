@@ -99,6 +99,8 @@ class Loaded:
 
     protocol: int
     version: str
+    preloaded: bool
+    """The application is imported in it: it holds this code whatever becomes of the files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +129,12 @@ class NotForked:
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """Fork the worker `id` for `slot`; its end of the channel comes with the packet."""
+    """Fork the worker `id` for `slot`; its end of the channel and the file for its last words come with the packet."""
 
     id: int
     slot: int
+    row: int
+    """Its row in the scoreboard."""
 
 
 Message: TypeAlias = (

@@ -42,6 +42,10 @@ class Recipe:
     argv: list[str]
     listeners: list[int]
     """Descriptors of the sockets, under the numbers that they have in the template."""
+    preload: bool
+    """Import the application before the workers are forked."""
+    board: int
+    """The scoreboard of this generation."""
     voice: int
     """Reading a byte from this pipe gives the right to print the reason of a failed boot."""
     settings: str | None = None

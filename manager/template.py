@@ -9,18 +9,25 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 import os
 import signal
 import sys
-from typing import NoReturn
+import threading
+from typing import TYPE_CHECKING, NoReturn
 
 from uvicorn.settings import Settings
 
 from . import worker_main
 from .channel import Channel
-from .messages import PROTOCOL, Fork, Forked, Loaded, NotForked
+from .messages import PROTOCOL, Fork, Forked, Loaded, NotForked, NotLoaded
 from .process import die_with_parent, fork_adopted
 from .recipe import Recipe
+
+if TYPE_CHECKING:
+    from uvicorn.config import Config
+
+logger = logging.getLogger("uvicorn.error")
 
 IGNORED = (
     signal.SIGINT,
@@ -37,7 +44,8 @@ IGNORED = (
 """Sent to the whole family, by a terminal or a process manager; the end of the channel is what ends a template."""
 
 
-def main(recipe_fd: int, channel_fd: int) -> NoReturn:
+def main(recipe_fd: int, channel_fd: int, mode: str = "") -> NoReturn:
+    """Become a template. `mode` is "bare" after the application, imported here, turned out to start threads."""
     for number in IGNORED:
         if number is not None:
             signal.signal(number, signal.SIG_IGN)
@@ -45,8 +53,7 @@ def main(recipe_fd: int, channel_fd: int) -> NoReturn:
         file.seek(0)
         recipe = Recipe.from_bytes(file.read())
     die_with_parent(recipe.master)
-    os.close(recipe_fd)
-    for fd in (channel_fd, recipe.voice, *recipe.listeners):
+    for fd in (recipe_fd, channel_fd, recipe.voice, recipe.board, *recipe.listeners):
         os.set_inheritable(fd, False)
     channel = Channel.adopt(channel_fd)
     os.chdir(recipe.directory)
@@ -54,14 +61,53 @@ def main(recipe_fd: int, channel_fd: int) -> NoReturn:
     import_server(recipe)
     sys.path[:] = recipe.sys_path
     sys.argv[:] = recipe.argv
+    config = None
+    if recipe.preload and mode != "bare":
+        config = load_application(recipe, channel)
+        if threads := [one.name for one in threading.enumerate() if one is not threading.main_thread()]:
+            start_again_without(threads, recipe, recipe_fd, channel)
+        if (count := len(os.listdir("/proc/self/task"))) > 1:
+            logger.warning(
+                "The application has started %d native threads at its import (a library for computing?); workers "
+                "do not have them. If a worker hangs in that library, serve without --preload",
+                count - 1,
+            )
+    os.close(recipe_fd)
     # What is here now lives as long as the workers. Collected once and then left alone, its pages stay shared: the
     # collector writes into every object that it looks at.
     gc.collect()
     gc.freeze()
     from uvicorn import __version__
 
-    channel.send(Loaded(PROTOCOL, __version__))
-    serve(channel, recipe)
+    channel.send(Loaded(PROTOCOL, __version__, config is not None))
+    serve(channel, recipe, config)
+
+
+def load_application(recipe: Recipe, channel: Channel) -> Config:
+    """Import the application here; if it cannot be, say why and end."""
+    try:
+        return worker_main.load(recipe)
+    except SystemExit:
+        reason = "the application could not be loaded"
+    except BaseException as error:
+        worker_main.print_failure(error)
+        reason = f"{type(error).__name__}: {error}".rstrip(": ")
+    channel.send(NotLoaded(reason))
+    sys.stderr.flush()
+    os._exit(worker_main.STARTUP_FAILURE)
+
+
+def start_again_without(threads: list[str], recipe: Recipe, recipe_fd: int, channel: Channel) -> NoReturn:
+    """Become a template without the application: a fork would copy the locks of its threads, and not the threads."""
+    logger.warning(
+        "The application starts threads at its import (%s); --preload cannot share it. Each worker imports it instead; "
+        "start threads in the lifespan to share it",
+        ", ".join(threads),
+    )
+    for fd in (recipe_fd, channel.fileno(), recipe.voice, recipe.board, *recipe.listeners):
+        os.set_inheritable(fd, True)
+    os.lseek(recipe_fd, 0, os.SEEK_SET)
+    os.execv(sys.executable, [*sys.orig_argv, "bare"])
 
 
 def load_environment(recipe: Recipe) -> None:
@@ -100,20 +146,19 @@ def _wanted_modules(recipe: Recipe) -> list[str]:
     return names
 
 
-def serve(channel: Channel, recipe: Recipe) -> NoReturn:
+def serve(channel: Channel, recipe: Recipe, config: Config | None) -> NoReturn:
     """Fork workers as the master asks, until it is gone."""
     while True:
         message = channel.receive()
         if channel.at_end:
             os._exit(0)
-        if not isinstance(message, Fork) or not channel.fds:
+        if not isinstance(message, Fork) or len(channel.fds) != 2:
             continue
-        fd, *others = channel.fds
-        channel.fds = others
+        (fd, dump_fd), channel.fds = channel.fds, []
 
-        def child(between: int, message: Fork = message, fd: int = fd) -> NoReturn:
+        def child(between: int, message: Fork = message, fd: int = fd, dump_fd: int = dump_fd) -> NoReturn:
             channel.close()
-            worker_main.run(recipe, message, Channel.adopt(fd), between)
+            worker_main.run(recipe, config, message, Channel.adopt(fd), dump_fd, between)
 
         try:
             channel.send(Forked(message.id, fork_adopted(child)))
@@ -121,3 +166,4 @@ def serve(channel: Channel, recipe: Recipe) -> NoReturn:
             channel.send(NotForked(message.id, f"cannot fork: {error.strerror or error}"))
         # After the report: when the master sees the end of the worker's channel, it has been told its pid.
         os.close(fd)
+        os.close(dump_fd)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .channel import Channel
+from .handle import WorkerHandle
 from .messages import Fork
 from .process import Process, exec_child
 from .recipe import Recipe, Source
@@ -25,7 +27,7 @@ BOOTSTRAP = "; ".join(
         "file.close()",
         "sys.path[:] = [path for path in paths if path not in late] + [path for path in paths if path in late]",
         "from uvicorn.manager.template import main",
-        "main(int(sys.argv[1]), int(sys.argv[2]))",
+        "main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])",
     )
 )
 
@@ -37,6 +39,7 @@ class Template:
     channel: Channel
     born: float
     loaded: bool = False
+    preloaded: bool = False
     failure: str | None = None
     """Why it could not load, in its own words."""
 
@@ -46,6 +49,7 @@ class Template:
         source: Source,
         generation: int,
         *,
+        board: int,
         listeners: Sequence[int],
         directory: str,
         environ: Mapping[str, str],
@@ -63,6 +67,8 @@ class Template:
                 generation=generation,
                 directory=directory,
                 listeners=list(listeners),
+                preload=source.config.preload,
+                board=board,
                 voice=voice,
                 **source.ingredients(),
             )
@@ -73,7 +79,7 @@ class Template:
             pid = exec_child(
                 [sys.executable, *flags, "-c", BOOTSTRAP, str(recipe_fd), str(theirs.fileno())],
                 environ,
-                pass_fds=[recipe_fd, theirs.fileno(), voice, *listeners],
+                pass_fds=[recipe_fd, theirs.fileno(), voice, board, *listeners],
             )
         except BaseException:
             ours.close()
@@ -84,13 +90,16 @@ class Template:
                 os.close(fd)
         return cls(generation, Process(pid), ours, now)
 
-    def fork(self, id: int, slot: int) -> Channel:
-        """Ask for a worker; return our end of its channel. If the template cannot, that is at its end at once."""
-        ours, theirs = Channel.pair()
-        self.channel.send(Fork(id, slot), [theirs.fileno()])
+    def fork(self, worker: WorkerHandle) -> None:
+        """Ask for a worker, and give it our end of its channel. If the template cannot, that is at its end at once."""
+        worker.channel, theirs = Channel.pair()
+        worker.dump_fd = os.memfd_create("uvicorn-last-words")
+        worker.row = worker.board.claim(worker.id)
+        self.channel.send(Fork(worker.id, worker.slot, worker.row), [theirs.fileno(), worker.dump_fd])
         theirs.close()
-        return ours
 
     def close(self) -> None:
-        """Let it end: its channel's end-of-file tells it."""
+        """Let it end: its channel's end-of-file tells it, unless it hangs in an import."""
         self.channel.close()
+        if not self.loaded:
+            self.process.kill(signal.SIGKILL)

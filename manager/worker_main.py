@@ -13,8 +13,9 @@ import traceback
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from . import signals
+from . import signals, witness
 from .channel import Channel
+from .liveness import BEAT
 from .messages import (
     Booting,
     Cancel,
@@ -32,6 +33,7 @@ from .messages import (
 )
 from .process import die_with_parent, wait_for_adoption
 from .recipe import Recipe, load_config
+from .scoreboard import Scoreboard
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -43,12 +45,13 @@ NOT_OURS = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATC
 logger = logging.getLogger("uvicorn.error")
 
 
-def run(recipe: Recipe, fork: Fork, channel: Channel, between: int) -> NoReturn:
-    """Be the worker. Called in the new process, with all signals blocked."""
+def run(recipe: Recipe, config: Config | None, fork: Fork, channel: Channel, dump_fd: int, between: int) -> NoReturn:
+    """Be the worker. Called in the new process, with all signals blocked. `config` is loaded, or None: not here yet."""
     status = 1
     try:
         _become_a_worker(recipe, fork, channel, between)
-        status = _serve(recipe, channel)
+        witness.install(dump_fd)
+        status = _serve(recipe, config, fork, channel, dump_fd)
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else 1
     except BaseException:
@@ -79,10 +82,11 @@ def _become_a_worker(recipe: Recipe, fork: Fork, channel: Channel, between: int)
     channel.send(Booting(os.getpid()))
 
 
-def _serve(recipe: Recipe, channel: Channel) -> int:
+def _serve(recipe: Recipe, config: Config | None, fork: Fork, channel: Channel, dump_fd: int) -> int:
     voice = Voice(recipe.voice)
     try:
-        config = load(recipe)
+        if config is None:
+            config = load(recipe)
     except SystemExit as error:
         channel.send(Failed("the application could not be loaded"))
         return error.code if isinstance(error.code, int) and error.code else STARTUP_FAILURE
@@ -91,7 +95,8 @@ def _serve(recipe: Recipe, channel: Channel) -> int:
             print_failure(error)
         channel.send(Failed(f"{type(error).__name__}: {error}".rstrip(": ")))
         return STARTUP_FAILURE
-    server = worker_server(config, channel, voice)
+    server = worker_server(config, channel, voice, Scoreboard(recipe.board), fork.row)
+    witness.answer_with_requests_of(server, dump_fd)
     sockets = [socket.socket(fileno=fd) for fd in recipe.listeners]
     # From here on a stop signal is an orderly drain, also when it comes before the server has set its own handlers;
     # and the server raises the signals that it caught once more when it is done.
@@ -154,8 +159,10 @@ class Voice:
         return record.levelno < logging.ERROR or self.is_ours()
 
 
-def worker_server(config: Config, channel: Channel, voice: Voice) -> Any:
+def worker_server(config: Config, channel: Channel, voice: Voice, board: Scoreboard, row: int) -> Any:
     from uvicorn.server import Server
+
+    score = board.writer(row)
 
     class WorkerServer(Server):
         """A server that reports to the master and takes its commands."""
@@ -166,6 +173,8 @@ def worker_server(config: Config, channel: Channel, voice: Voice) -> Any:
             """A command of the master's, not a signal, made us drain."""
             self.on_ready = self._report_ready
             self.on_accept_stopped = self._report_closed
+            self.on_heartbeat = self._beat_score
+            self._expected_beat = 0.0
             # The limit is not an end: it asks the master for a successor. The server itself knows none.
             limit = self.limit_max_requests
             self.__dict__["limit_max_requests"] = None
@@ -194,12 +203,28 @@ def worker_server(config: Config, channel: Channel, voice: Voice) -> Any:
             state = self.server_state
             state.max_requests = self._requests_before_retirement
             state.on_max_requests = self._report_limit
+            score.accepting(True)
             channel.send(Ready())
+
+        def _beat_score(self) -> None:
+            now = self._loop.time()
+            late = now - self._expected_beat if self._expected_beat else 0.0
+            self._expected_beat = now + BEAT
+            state = self.server_state
+            connections = state.connections
+            score.beat(
+                lag=late,
+                connections=len(connections),
+                in_flight=len(state.tasks),
+                websockets=sum(1 for one in connections if not hasattr(one, "cycle")),
+                requests=state.total_requests,
+            )
 
         def _report_limit(self) -> None:
             channel.send(Unfit(f"it has answered {self._requests_before_retirement} requests"))
 
         def _report_closed(self) -> None:
+            score.accepting(False)
             channel.send(Closed())
 
         def _on_commands(self) -> None:

@@ -135,6 +135,11 @@ class Config:
         uds_mode: int | None = None,
         manager: bool = False,
         surge: int = 1,
+        preload: bool = False,
+        limit_worker_lifetime: float = 0.0,
+        limit_worker_lifetime_jitter: float = 0.0,
+        limit_worker_memory: int | None = None,
+        shutdown_delay: float = 0.0,
         timeout_worker_boot: float = 300.0,
         timeout_request_header: float = 10.0,
         timeout_request_body: float = 30.0,
@@ -189,6 +194,11 @@ class Config:
         self.backlog = backlog
         self.manager = manager
         self.surge = surge
+        self.preload = preload
+        self.limit_worker_lifetime = limit_worker_lifetime
+        self.limit_worker_lifetime_jitter = limit_worker_lifetime_jitter
+        self.limit_worker_memory = limit_worker_memory
+        self.shutdown_delay = shutdown_delay
         self.timeout_keep_alive = timeout_keep_alive
         self.timeout_notify = timeout_notify
         self.timeout_graceful_shutdown = timeout_graceful_shutdown

@@ -188,7 +188,29 @@ class Settings:
         env=("WEB_CONCURRENCY",),
     )
     manager: bool = _worker(False, "Run a master process even for one worker.", BOOLEAN, flag="on")
-    surge: int = _worker(1, "How many workers a restart may start beyond --workers.", integer(1))
+    surge: int = _worker(
+        1, "How many workers a restart may start beyond --workers; 0 stops one before it starts another.", integer(0)
+    )
+    preload: bool = _worker(
+        False,
+        "Import the application once, then fork: workers share its memory, a failed restart goes back to the old code.",
+        BOOLEAN,
+        flag="on",
+    )
+    limit_worker_lifetime: float = _worker(0.0, "Replace a worker that has served this long; 0 never does.", SECONDS)
+    limit_worker_lifetime_jitter: float = _worker(
+        0.0, "Add up to this at random, so that workers do not end together.", SECONDS
+    )
+    limit_worker_memory: int | None = _worker(
+        None,
+        "Replace a worker that takes more than this many MiB in three measurements in a row.",
+        integer(1),
+    )
+    shutdown_delay: float = _worker(
+        0.0,
+        "At a stop, serve on for this long first, until load balancers send no more.",
+        SECONDS,
+    )
     timeout_worker_boot: float = _worker(300.0, "How long a worker may take from its start until it serves.", SECONDS)
     timeout_worker_healthcheck: float = _worker(
         5,
