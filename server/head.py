@@ -174,7 +174,7 @@ class HeadReader:
         encodings: list[bytes] = []
         connection: set[bytes] = set()
         upgrade = b""
-        expects_continue = forwarded = False
+        expects_continue = unknown_expectation = forwarded = False
         for index, (name, value) in enumerate(fields):
             kind = _KINDS.get(name)
             if kind is None:
@@ -198,8 +198,7 @@ class HeadReader:
             elif kind == "upgrade":
                 upgrade = value.lower()
             elif kind == "expect":
-                if value.lower() != b"100-continue":
-                    raise Refusal(417, "unknown expectation")
+                unknown_expectation = unknown_expectation or value.lower() != b"100-continue"
                 expects_continue = version == "1.1"  # RFC 9110 10.1.1: ignored in a request of HTTP/1.0
             else:
                 forwarded = True
@@ -218,6 +217,8 @@ class HeadReader:
             if encodings != [b"chunked"]:
                 raise Refusal(400, "Transfer-Encoding other than chunked")
             length = CHUNKED
+        if unknown_expectation:
+            raise Refusal(417, "unknown expectation")
         close = b"close" in connection
         scope = {
             "type": "http",
