@@ -3,16 +3,7 @@
     bytes -> head.HeadReader -> Head -> scope -> RequestResponseCycle -> task -> application
     application -> RequestResponseCycle -> bytes -> transport
 
-At any time a connection is in one phase, and has at most one deadline, which `connections.Sweep` watches:
-
-    FRESH     nothing was received yet                        header time-out, then closed
-    HEAD      a part of a head was received                   header time-out, then 408
-    BUSY      a request is being answered                     while the application waits for body: body time-out, 408
-                                                              while the client does not read: write time-out, reset
-    DISCARD   answered; the rest of the request is skipped    keep-alive time-out
-    IDLE      answered; the next request may come             keep-alive time-out
-    LINGER    our side is closed, theirs is read out          a moment, then closed
-    CLOSING   the last bytes are on their way                 write time-out, then reset
+Its phases, deadlines and its end are in ending.py.
 
 Pipelined requests wait as bytes, a bounded number of them, until the response before them is complete: nothing is
 parsed ahead, so every refusal stands behind the answers of the requests before it (RFC 9112 9.3.2).
@@ -21,13 +12,12 @@ parsed ahead, so every refusal stands behind the answers of the requests before 
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 from .body import ChunkedBody
 from .cycle import RequestResponseCycle, service_unavailable
+from .ending import BUSY, CLOSED, CLOSING, DISCARD, FRESH, HEAD, IDLE, LINGER, TimedConnection
 from .head import CHUNKED, Head, Refusal, Tokenizer, check_unfinished, skip_empty_lines
 from .limits import over_concurrency
 from .response import refusal_text, short_response
@@ -41,46 +31,16 @@ if TYPE_CHECKING:
     from .state import ServerState
 
 
-# Plain numbers, in the order of a connection's life: the hot path compares them.
-FRESH, HEAD, IDLE, BUSY, DISCARD, LINGER, CLOSING, CLOSED = range(8)
-
 HIGH_WATER = 65536
 """Octets that wait for the application, or for their turn, before reading is paused."""
 
 _MAX_DISCARD = 65536  # octets of an unread body that are skipped for the sake of the connection
-_LINGER_PAUSE = 1.0  # seconds without an octet after which a lingering connection is closed
-_LINGER_TOTAL = 5.0  # seconds after which it is closed anyway
-_MAX_LINGER_OVER_CAP = 50  # connections
-_FRESH_GRACE = 1.0  # seconds that a stopping server gives a request that may be on its way
 
 
-_NO_LINGER = struct.pack("ii", 1, 0)  # socket(7): close() discards the send buffer and sends RST
-
-
-class HTTPConnection(asyncio.Protocol):
+class HTTPConnection(TimedConnection):
     """Serves the requests of one connection, one after the other. Lives in the thread of its event loop."""
 
-    __slots__ = (
-        "_buffer",
-        "_chunks",
-        "_close_after",
-        "_discarded",
-        "_drain_waiters",
-        "_left",
-        "_linger_end",
-        "_reading_paused",
-        "_stalled_at",
-        "client",
-        "cycle",
-        "deadline",
-        "half_closed",
-        "phase",
-        "scheme",
-        "server",
-        "service",
-        "transport",
-        "write_paused",
-    )
+    __slots__ = ("_discarded", "_drain_waiters", "scheme", "server")
 
     tokenize: Tokenizer
     """Splits the field lines of a head; each subclass has its own."""
@@ -98,25 +58,11 @@ class HTTPConnection(asyncio.Protocol):
                 config.load()
             loop = _loop or asyncio.get_event_loop()
             service = Service.of(config, server_state, app_state, loop, type(self).tokenize)
-        self.service: Service = service
-        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # until connection_made
-        self.client: tuple[str, int] | None = None
+        super().__init__(service)
         self.server: tuple[str, int | None] | None = None
         self.scheme = "http"
-        self.cycle: RequestResponseCycle | None = None
-        self.phase = FRESH
-        self.deadline = inf
-        self.half_closed = False  # the client has sent all that it will send
-        self.write_paused = False
-        self._buffer = b""  # a head that is not complete, or what follows the request that is being answered
-        self._left = 0  # octets of the body still to come, if its length was declared
-        self._chunks: ChunkedBody | None = None  # the state of a chunked body that is still coming
-        self._reading_paused = False
-        self._close_after = False  # whatever the response has promised
         self._drain_waiters: list[asyncio.Future[None]] | None = None
-        self._stalled_at = 0  # octets that waited to be sent when the write time-out began
-        self._discarded = 0
-        self._linger_end = 0.0
+        self._discarded = 0  # octets of an unread body that were skipped so far
 
     # -- asyncio: the transport's side --------------------------------------------------------------------------------
 
@@ -169,7 +115,7 @@ class HTTPConnection(asyncio.Protocol):
             else:
                 self._keep(data)
         elif phase == LINGER:
-            self.deadline = min(self.service.loop.time() + _LINGER_PAUSE, self._linger_end)
+            self.linger_on()
 
     def eof_received(self) -> bool | None:
         phase = self.phase
@@ -177,20 +123,14 @@ class HTTPConnection(asyncio.Protocol):
             return None  # the transport closes itself
         self.half_closed = True
         if phase == HEAD:
-            self._refuse(Refusal(400, "closed in the middle of a head"))
+            self.refuse(Refusal(400, "closed in the middle of a head"))
         elif self._left or self._chunks is not None:
-            self._refuse(Refusal(400, "closed in the middle of a body"))
+            self.refuse(Refusal(400, "closed in the middle of a body"))
         elif self.cycle is not None:
             # All was asked: the answer is still given. An application that watches for the client's leaving is told,
             # since a client that has gone for good looks the same until something is written to it.
             self.cycle.wake()
         return True
-
-    def pause_writing(self) -> None:
-        self.write_paused = True
-        self._stalled_at = self.transport.get_write_buffer_size()  # type: ignore[attr-defined,unused-ignore]
-        if self.phase == BUSY:
-            self.deadline = self._after(self.service.write_timeout)
 
     def resume_writing(self) -> None:
         self.write_paused = False
@@ -220,12 +160,12 @@ class HTTPConnection(asyncio.Protocol):
                 raw = data if end == len(data) else data[:end]
                 head = heads.remembered.get(raw) or heads.read(raw)
         except Refusal as refusal:
-            self._refuse(refusal)
+            self.refuse(refusal)
             return
         if head is None:
             self._buffer = data
             if self.half_closed:
-                self._refuse(Refusal(400, "closed in the middle of a head"))
+                self.refuse(Refusal(400, "closed in the middle of a head"))
             elif self.phase != HEAD:
                 self.phase = HEAD
                 self.deadline = self._after(self.service.header_timeout)
@@ -260,7 +200,7 @@ class HTTPConnection(asyncio.Protocol):
         if rest:
             self.data_received(rest)
         if self.half_closed and (self._left or self._chunks is not None):
-            self._refuse(Refusal(400, "closed in the middle of a body"))
+            self.refuse(Refusal(400, "closed in the middle of a body"))
 
     def _upgrade(self, head: Head, raw: bytes, rest: bytes) -> bool:
         """Hand the connection to the WebSocket protocol; False: the request is served as HTTP (RFC 9110 7.8)."""
@@ -302,7 +242,7 @@ class HTTPConnection(asyncio.Protocol):
             try:
                 data, rest = self._chunks.feed(data)
             except Refusal as refusal:
-                self._refuse(refusal)
+                self.refuse(refusal)
                 return
             more = not self._chunks.done
             if not more:
@@ -335,7 +275,7 @@ class HTTPConnection(asyncio.Protocol):
         if len(self._buffer) > HIGH_WATER:
             self._pause()  # not before: a connection that is not read does not tell when the client leaves
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def refuse(self, refusal: Refusal) -> None:
         """Answer a request that cannot be served, and end the connection."""
         if self.phase >= LINGER:
             return
@@ -456,114 +396,3 @@ class HTTPConnection(asyncio.Protocol):
             self.deadline = service.loop.time() + service.keep_alive
         if self._reading_paused:
             self._resume()
-
-    # -- The end ------------------------------------------------------------------------------------------------------
-
-    def _hang_up(self, *, linger: bool) -> None:
-        """Send what is left to send and close; `linger`: read until the client closes too, for a moment."""
-        if self.phase >= CLOSING:
-            return
-        self._buffer = b""
-        self._left = 0
-        self._chunks = None
-        transport = self.transport
-        if linger and not self.half_closed and not transport.is_closing() and transport.can_write_eof():
-            self.phase = LINGER
-            now = self.service.loop.time()
-            self._linger_end = now + _LINGER_TOTAL
-            self.deadline = now + _LINGER_PAUSE
-            self._resume()
-            transport.write_eof()
-        else:
-            self.phase = CLOSING
-            self.deadline = self._after(self.service.write_timeout)
-            self._stalled_at = transport.get_write_buffer_size()  # type: ignore[attr-defined,unused-ignore]
-            transport.close()
-        self.service.sweep.look_at(self.deadline)
-
-    def shutdown(self) -> None:
-        """The server stops: finish the request that is being answered, if any, then close."""
-        phase = self.phase
-        if phase == BUSY:
-            self._close_after = True
-        elif phase <= HEAD:
-            # Accepted, and perhaps sent to already: whoever connected before we stopped is still answered.
-            self.deadline = min(self.deadline, self.service.loop.time() + _FRESH_GRACE)
-            self.service.sweep.look_at(self.deadline)
-        elif phase in (IDLE, DISCARD):
-            self._hang_up(linger=phase == DISCARD)
-
-    def retire(self) -> None:
-        """This server drains while others serve.
-
-        An idle connection stays: a request may be on its way, and nobody else can answer it. It is told to close with
-        its next response, or ends with its keep-alive time-out.
-        """
-
-    def expired(self, now: float) -> None:
-        """The deadline has passed (called by the sweep)."""
-        phase = self.phase
-        self.deadline = inf
-        if phase == FRESH:
-            self._hang_up(linger=False)
-        elif phase == HEAD:
-            self._refuse(Refusal(408, f"head not complete in {self.service.header_timeout:g} s"))
-        elif phase == BUSY and not self.write_paused:
-            self._refuse(Refusal(408, f"no octet of the body in {self.service.body_timeout:g} s"))
-        elif phase == CLOSED:
-            return
-        elif waiting := self.transport.get_write_buffer_size():  # type: ignore[attr-defined,unused-ignore]
-            if phase in (BUSY, CLOSING) and waiting >= self._stalled_at:
-                self._abort()
-            else:
-                # The last answer is still being read, slowly: it may take its time as long as there is progress.
-                if phase != BUSY:
-                    self._hang_up(linger=False)
-                self._stalled_at = waiting
-                self.deadline = self._after(self.service.write_timeout)
-        elif phase in (LINGER, IDLE, DISCARD):
-            self._hang_up(linger=phase == DISCARD)
-
-    def _abort(self) -> None:
-        self.service.log_refusal(
-            Refusal(408, f"client has read nothing in {self.service.write_timeout:g} s"), self.client
-        )
-        self._reset()
-
-    def _reset(self) -> None:
-        """Drop the connection with a reset, and what waits to be sent with it, so that nothing cut looks complete."""
-        sock = self.transport.get_extra_info("socket")
-        if sock is not None and self.client is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-        self.transport.abort()
-
-    def _make_room(self) -> None:
-        """There are more connections than descriptors for them: close the one that is idle for longest, or this one."""
-        service = self.service
-        service.note(f"Exceeded the limit of {service.cap} connections.")
-        idle = [c for c in service.state.connections if isinstance(c, HTTPConnection) and c.phase == IDLE]
-        if idle:
-            min(idle, key=lambda connection: connection.deadline)._hang_up(linger=False)
-        else:
-            self.transport.write(
-                short_response(503, refusal_text(503), service.state.default_block, b"retry-after: 1\r\n")
-            )
-            # Each that lingers keeps a descriptor, of which few are left.
-            self._hang_up(linger=len(service.state.connections) < service.cap + _MAX_LINGER_OVER_CAP)
-
-    # -- Small ones ---------------------------------------------------------------------------------------------------
-
-    def _after(self, seconds: float) -> float:
-        """Return the deadline `seconds` from now; 0: none."""
-        return self.service.loop.time() + seconds if seconds > 0 else inf
-
-    def _pause(self) -> None:
-        if not self._reading_paused:
-            self._reading_paused = True
-            self.transport.pause_reading()
-
-    def _resume(self) -> None:
-        if self._reading_paused:
-            self._reading_paused = False
-            if not self.transport.is_closing():
-                self.transport.resume_reading()

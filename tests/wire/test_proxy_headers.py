@@ -30,7 +30,7 @@ def seen(server: Running, fields: bytes) -> tuple[Any, str, Any]:
         (b"X-Forwarded-For: 9.9.9.9, 1.2.3.4, 127.0.0.1\r\n", ("1.2.3.4", 0), "http"),
         (b"X-Forwarded-For: 9.9.9.9\r\nX-Forwarded-For: 1.2.3.4\r\n", ("1.2.3.4", 0), "http"),
         (b"X-Forwarded-For:\r\n", None, "http"),
-        (b"X-Forwarded-For: 1.2.3.4,\r\n", None, "http"),
+        (b"X-Forwarded-For: 1.2.3.4,\r\n", ("1.2.3.4", 0), "http"),  # an empty element of a list counts for nothing
         (b"X-Forwarded-Proto: https\r\n", None, "https"),
         (b"x-forwarded-proto:https\r\n", None, "https"),
         (b"X-Forwarded-Proto: http\r\nX-Forwarded-Proto: https\r\n", None, "https"),

@@ -1,0 +1,230 @@
+"""How a connection ends: deadlines, the server's stop, lingering, resets.
+
+A connection is in one phase, and has at most one deadline, which `connections.Sweep` watches:
+
+    FRESH     nothing was received yet                        header time-out, then closed
+    HEAD      a part of a head was received                   header time-out, then 408
+    BUSY      a request is being answered                     while the application waits for body: body time-out, 408
+                                                              while the client does not read: write time-out, reset
+    DISCARD   answered; the rest of the request is skipped    keep-alive time-out
+    IDLE      answered; the next request may come             keep-alive time-out
+    LINGER    our side is closed, theirs is read out          a moment, then closed
+    CLOSING   the last bytes are on their way                 write time-out, then reset
+
+Lingering (RFC 9112 9.6): closing a socket with unread bytes sends a reset, which can take the answer with it. Where the
+client may still be sending, our side is shut down first and theirs is read for a moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from array import array
+from contextlib import suppress
+from fcntl import ioctl
+from math import inf
+from termios import TIOCOUTQ
+from typing import TYPE_CHECKING
+
+from .head import Refusal
+from .response import refusal_text, short_response
+
+if TYPE_CHECKING:
+    from .body import ChunkedBody
+    from .cycle import RequestResponseCycle
+    from .service import Service
+
+# Plain numbers, in the order of a connection's life: the hot path compares them.
+FRESH, HEAD, IDLE, BUSY, DISCARD, LINGER, CLOSING, CLOSED = range(8)
+
+_LINGER_PAUSE = 1.0  # seconds without an octet after which a lingering connection is closed
+_LINGER_TOTAL = 5.0  # seconds after which it is closed anyway
+_MAX_LINGER_OVER_CAP = 50  # connections
+_FRESH_GRACE = 1.0  # seconds that a stopping server gives a request that may be on its way
+
+_NO_LINGER = struct.pack("ii", 1, 0)  # socket(7): close() discards the send buffer and sends RST
+
+
+class TimedConnection(asyncio.Protocol):
+    """The part of an HTTP connection that is about its time and its end."""
+
+    __slots__ = (
+        "_buffer",
+        "_chunks",
+        "_close_after",
+        "_left",
+        "_linger_end",
+        "_reading_paused",
+        "_stalled_at",
+        "client",
+        "cycle",
+        "deadline",
+        "half_closed",
+        "phase",
+        "service",
+        "transport",
+        "write_paused",
+    )
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # until connection_made
+        self.client: tuple[str, int] | None = None
+        self.cycle: RequestResponseCycle | None = None
+        self.phase = FRESH
+        self.deadline = inf
+        self.half_closed = False  # the client has sent all that it will send
+        self.write_paused = False
+        self._buffer = b""  # a head that is not complete, or what follows the request that is being answered
+        self._left = 0  # octets of the body still to come, if its length was declared
+        self._chunks: ChunkedBody | None = None  # the state of a chunked body that is still coming
+        self._reading_paused = False
+        self._close_after = False  # whatever the response has promised
+        self._stalled_at = 0  # octets that waited to be sent when the write time-out began
+        self._linger_end = 0.0
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Answer a request that cannot be served, and end the connection."""
+        raise NotImplementedError
+
+    # -- The transport's side -----------------------------------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        self.write_paused = True
+        self._stalled_at = self._untaken()
+        if self.phase == BUSY:
+            self.deadline = self._after(self.service.write_timeout)
+
+    # -- The end ------------------------------------------------------------------------------------------------------
+
+    def _hang_up(self, *, linger: bool) -> None:
+        """Send what is left to send and close; `linger`: read until the client closes too, for a moment."""
+        if self.phase >= CLOSING:
+            return
+        self._buffer = b""
+        self._left = 0
+        self._chunks = None
+        transport = self.transport
+        if linger and not self.half_closed and not transport.is_closing() and transport.can_write_eof():
+            self.phase = LINGER
+            now = self.service.loop.time()
+            self._linger_end = now + _LINGER_TOTAL
+            self.deadline = now + _LINGER_PAUSE
+            self._resume()
+            transport.write_eof()
+        else:
+            self.phase = CLOSING
+            self.deadline = self._after(self.service.write_timeout)
+            self._stalled_at = self._untaken()
+            transport.close()
+        self.service.sweep.look_at(self.deadline)
+
+    def linger_on(self) -> None:
+        """Something came while lingering: the client is not done yet."""
+        self.deadline = min(self.service.loop.time() + _LINGER_PAUSE, self._linger_end)
+
+    def shutdown(self) -> None:
+        """The server stops: finish the request that is being answered, if any, then close."""
+        phase = self.phase
+        if phase == BUSY:
+            self._close_after = True
+        elif phase <= HEAD:
+            # Accepted, and perhaps sent to already: whoever connected before we stopped is still answered.
+            self.deadline = min(self.deadline, self.service.loop.time() + _FRESH_GRACE)
+            self.service.sweep.look_at(self.deadline)
+        elif phase in (IDLE, DISCARD):
+            self._hang_up(linger=phase == DISCARD)
+
+    def retire(self) -> None:
+        """This server drains while others serve.
+
+        An idle connection stays: a request may be on its way, and nobody else can answer it. It is told to close with
+        its next response, or ends with its keep-alive time-out.
+        """
+
+    def expired(self, now: float) -> None:
+        """The deadline has passed (called by the sweep)."""
+        phase = self.phase
+        self.deadline = inf
+        if phase == FRESH:
+            self._hang_up(linger=False)
+        elif phase == HEAD:
+            self.refuse(Refusal(408, f"head not complete in {self.service.header_timeout:g} s"))
+        elif phase == BUSY and not self.write_paused:
+            self.refuse(Refusal(408, f"no octet of the body in {self.service.body_timeout:g} s"))
+        elif phase == CLOSED:
+            return
+        elif self._unsent():
+            waiting = self._untaken()
+            if phase in (BUSY, CLOSING) and waiting >= self._stalled_at:
+                self._abort()
+            else:
+                # The last answer is still being read, slowly: it may take its time as long as there is progress.
+                if phase != BUSY:
+                    self._hang_up(linger=False)
+                self._stalled_at = waiting
+                self.deadline = self._after(self.service.write_timeout)
+        elif phase in (LINGER, IDLE, DISCARD):
+            self._hang_up(linger=phase == DISCARD)
+
+    def _abort(self) -> None:
+        self.service.log_refusal(
+            Refusal(408, f"client has read nothing in {self.service.write_timeout:g} s"), self.client
+        )
+        self._reset()
+
+    def _reset(self) -> None:
+        """Drop the connection with a reset, and what waits to be sent with it, so that nothing cut looks complete."""
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None and self.client is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        self.transport.abort()
+
+    def _make_room(self) -> None:
+        """There are more connections than descriptors for them: close the one that is idle for longest, or this one."""
+        service = self.service
+        service.note(f"Exceeded the limit of {service.cap} connections.")
+        idle = [c for c in service.state.connections if isinstance(c, TimedConnection) and c.phase == IDLE]
+        if idle:
+            min(idle, key=lambda connection: connection.deadline)._hang_up(linger=False)
+        else:
+            self.transport.write(
+                short_response(503, refusal_text(503), service.state.default_block, b"retry-after: 1\r\n")
+            )
+            # Each that lingers keeps a descriptor, of which few are left.
+            self._hang_up(linger=len(service.state.connections) < service.cap + _MAX_LINGER_OVER_CAP)
+
+    # -- Small ones ---------------------------------------------------------------------------------------------------
+
+    def _after(self, seconds: float) -> float:
+        """Return the deadline `seconds` from now; 0: none."""
+        return self.service.loop.time() + seconds if seconds > 0 else inf
+
+    def _unsent(self) -> int:
+        """Return how many octets wait for the kernel to take them."""
+        return self.transport.get_write_buffer_size()
+
+    def _untaken(self) -> int:
+        """Return how many octets the client has not taken yet, those in the kernel's send queue among them (tcp(7)).
+
+        The kernel calls a socket writable again when a third of its queue is free, megabytes later: a client that reads
+        slowly is told from one that does not read only by what the queue holds.
+        """
+        sock = self.transport.get_extra_info("socket")
+        queued = array("i", [0])
+        if sock is not None:
+            with suppress(OSError):
+                ioctl(sock.fileno(), TIOCOUTQ, queued)
+        return self._unsent() + queued[0]
+
+    def _pause(self) -> None:
+        if not self._reading_paused:
+            self._reading_paused = True
+            self.transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._reading_paused:
+            self._reading_paused = False
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
