@@ -11,7 +11,6 @@ import pytest
 
 from uvicorn.server.connections import Sweep
 
-
 _numbers = itertools.count()
 
 
