@@ -22,7 +22,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections import deque
 from enum import IntEnum
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -56,6 +55,8 @@ from .websocket import (
 from .websocket_deflate import Deflate
 from .websocket_engines import Engine, FramesEngine, WSProtoEngine
 from .websocket_frames import ABNORMAL, Close, Failure, Ping
+from .websocket_inbox import Inbox
+from .websocket_pings import Pings
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -70,7 +71,6 @@ RETIRE_SPREAD = 1.0
 
 _LINGER = 2.0  # seconds
 _FAILURE_WAIT = 1.0  # seconds that the messages before a broken frame are given to be answered
-_QUEUE_OCTETS = 1 << 20  # of messages that wait for the application, before reading stops; one message may be larger
 _EARLY_OCTETS = 65536  # that a client may send before its handshake is answered
 
 
@@ -85,8 +85,6 @@ class Phase(IntEnum):
 
 # As plain names: reading a member of an enum class costs more than what is done with it.
 HEAD, HANDSHAKE, OPEN, CLOSING, LINGER, CLOSED = Phase
-
-_CONNECT = object()  # stands in the queue for the event websocket.connect
 
 
 def split_fields(block: bytes) -> Fields:
@@ -107,19 +105,13 @@ class WebSocketConnection(asyncio.Protocol):
     __slots__ = (
         "_app",
         "_denial",
-        "_disconnect",
         "_early",
         "_engine",
         "_failure",
-        "_getters",
         "_handshake",
-        "_max_queue",
-        "_next_ping",
-        "_ping",
-        "_ping_due",
+        "_inbox",
+        "_pings",
         "_pong_owed",
-        "_queue",
-        "_queued",
         "_reading_paused",
         "_retire_at",
         "_stall_due",
@@ -158,21 +150,15 @@ class WebSocketConnection(asyncio.Protocol):
         self._denial: Denial | None = None
         self._task: asyncio.Task[None] | None = None
         self._early = b""  # a head that is not complete; later, what came before the handshake was answered
-        self._max_queue = config.ws_max_queue if config.ws_max_queue and config.ws_max_queue > 0 else 1 << 30
-        self._queue: deque[Any] = deque((_CONNECT,))
-        self._queued = 0  # octets in the queue
-        self._getters: deque[asyncio.Future[None]] = deque()
+        self._inbox = Inbox(loop, config.ws_max_queue if config.ws_max_queue and config.ws_max_queue > 0 else 1 << 30)
         self._writers: list[asyncio.Future[None]] = []
         self._failure: Failure | None = None  # of the client, which takes its turn behind the messages before it
-        self._disconnect: tuple[int, str] | None = None  # code and reason of the end, once there is one
         self._reading_paused = False
         self._write_paused = False
         self._stalled_at = 0
         self._stall_due = inf
         self._retire_at = inf
-        self._ping: bytes | None = None  # the payload of a ping that is not answered yet
-        self._ping_due = inf  # the next ping; while one is unanswered: when to give up
-        self._next_ping = inf
+        self._pings = Pings(config.ws_ping_interval, config.ws_ping_timeout)
         self._pong_owed: bytes | None = None
 
     # -- asyncio: the transport's side --------------------------------------------------------------------------------
@@ -212,8 +198,7 @@ class WebSocketConnection(asyncio.Protocol):
         elif phase is HANDSHAKE:
             self._early += data
             if len(self._early) > _EARLY_OCTETS and not self._reading_paused:
-                self._reading_paused = True
-                self.transport.pause_reading()
+                self._pause()
 
     def eof_received(self) -> None:
         if self.phase <= CLOSING:
@@ -251,11 +236,6 @@ class WebSocketConnection(asyncio.Protocol):
         if isinstance(handshake, Refused):
             self._refuse(handshake)
             return
-        state = service.state
-        if over_concurrency(service.limit_concurrency, len(state.connections), len(state.tasks)):
-            service.note("Exceeded concurrency limit.")
-            self._answer(503, b"Service Unavailable")
-            return
         transport = self.transport
         self._handshake = handshake
         self.scope = build_scope(
@@ -267,6 +247,11 @@ class WebSocketConnection(asyncio.Protocol):
             subprotocols=handshake.subprotocols,
             state=service.app_state.copy(),
         )
+        state = service.state
+        if over_concurrency(service.limit_concurrency, len(state.connections), len(state.tasks)):
+            service.note("Exceeded concurrency limit.")
+            self._answer(503, b"Service Unavailable")
+            return
         self.phase = HANDSHAKE
         app = service.app if head.forwarded else service.plain_app
         task = service.loop.create_task(self._run(app), context=service.new_context())
@@ -286,6 +271,8 @@ class WebSocketConnection(asyncio.Protocol):
 
     def _answer(self, status: int, text: bytes, headers: bytes = b"") -> None:
         """Answer the handshake with a response of ours that ends the connection."""
+        if status >= 500:
+            self._log(str(status))
         self._app = AppState.CLOSED
         self._write(short_response(status, text, self.service.state.default_block, headers))
         self._count()
@@ -298,6 +285,9 @@ class WebSocketConnection(asyncio.Protocol):
         response = accept_response(
             handshake, service.state.default_headers, message.get("headers") or (), message.get("subprotocol")
         )
+        subprotocol = message.get("subprotocol")
+        if subprotocol is not None and subprotocol not in handshake.subprotocols:
+            service.logger.warning("The application chose the subprotocol %r, which was not offered.", subprotocol)
         config = service.config
         agreement = handshake.agreement
         max_size = config.ws_max_size if config.ws_max_size and config.ws_max_size > 0 else 1 << 62
@@ -310,7 +300,7 @@ class WebSocketConnection(asyncio.Protocol):
         service.logger.info("connection open")
         self._count()
         now = service.loop.time()
-        self._schedule_ping(now)
+        self._pings.start(now)
         if service.state.draining and self._retire_at == inf:
             self._retire_at = now
         self._set_deadline()
@@ -330,7 +320,7 @@ class WebSocketConnection(asyncio.Protocol):
         assert denial is not None
         if self._write_paused:
             await self._drained()
-            if self._disconnect is not None:
+            if self._inbox.end is not None:
                 raise ClientDisconnected
         data, last = denial.body(message)
         self._write(data)
@@ -349,16 +339,16 @@ class WebSocketConnection(asyncio.Protocol):
     async def _run(self, app: Any) -> None:
         service = self.service
         try:
-            result = await app(self.scope, self.receive, self.send)
+            result = await app(self.scope, self._inbox.receive, self.send)
         except BaseException as exc:
             self._app_failed(exc)
         else:
             if self._app is AppState.CONNECTING:
-                if self._disconnect is None:
+                if self._inbox.end is None:
                     service.logger.error("ASGI callable returned without completing handshake.")
                     self._answer(500, b"Internal Server Error")
             elif self._app is AppState.DENYING:
-                if self._disconnect is None:
+                if self._inbox.end is None:
                     service.logger.error("ASGI callable returned without completing response.")
                     self._cut_denial()
             elif result is not None:
@@ -372,7 +362,7 @@ class WebSocketConnection(asyncio.Protocol):
                 service.state.tasks.discard(task)
 
     def _app_failed(self, exc: BaseException) -> None:
-        gone = self._disconnect is not None
+        gone = self._inbox.end is not None
         if isinstance(exc, asyncio.CancelledError) and self.service.state.draining:
             # The time that a stopping server gives has passed; it says so itself.
             self._close(GOING_TO_RESTART, "")
@@ -398,36 +388,6 @@ class WebSocketConnection(asyncio.Protocol):
             self.phase = CLOSED
             self.transport.abort()
 
-    async def receive(self) -> dict[str, Any]:
-        """ASGI receive. After the disconnect it gives the disconnect again, at once."""
-        queue = self._queue
-        while not queue:
-            if self._failure is not None:
-                self._fail()
-            disconnect = self._disconnect
-            if disconnect is not None:
-                return {"type": "websocket.disconnect", "code": disconnect[0], "reason": disconnect[1]}
-            getter = self.service.loop.create_future()
-            self._getters.append(getter)
-            try:
-                await getter
-            except BaseException:
-                if getter.done() and not getter.cancelled() and queue:
-                    self._wake_getter()  # what woke us is for another receive() now
-                raise
-        item = queue.popleft()
-        if type(item) is str:
-            self._queued -= len(item)
-            event: dict[str, Any] = {"type": "websocket.receive", "text": item}
-        elif type(item) is bytes:
-            self._queued -= len(item)
-            event = {"type": "websocket.receive", "bytes": item}
-        else:
-            return {"type": "websocket.connect"}
-        if self._reading_paused and len(queue) * 2 <= self._max_queue and self._queued * 2 <= _QUEUE_OCTETS:
-            self._resume()
-        return event
-
     async def send(self, message: dict[str, Any]) -> None:
         """ASGI send."""
         kind = message["type"]
@@ -451,7 +411,7 @@ class WebSocketConnection(asyncio.Protocol):
             else:
                 self.transport.write(frame)  # type: ignore[arg-type]  # bytes, says the branch above
             return
-        if self._disconnect is not None and self._app is not AppState.CLOSED:
+        if self._inbox.end is not None and self._app is not AppState.CLOSED:
             if kind == "websocket.close":
                 return
             check_message(self._app, kind)
@@ -478,44 +438,38 @@ class WebSocketConnection(asyncio.Protocol):
     # -- Frames that arrive -------------------------------------------------------------------------------------------
 
     def _read(self, data: bytes) -> None:
-        """Parse what has come and what was left, as far as the queue has room."""
+        """Parse what has come and what was left, as far as the inbox has room."""
         engine = self._engine
         assert engine is not None
-        queue = self._queue
+        inbox = self._inbox
         if self.phase is OPEN:
-            events = engine.receive(data, self._max_queue - len(queue), _QUEUE_OCTETS - self._queued)
+            events = engine.receive(data, inbox.room, inbox.volume)
         else:
             events = engine.receive(data, 1 << 30, 1 << 62)  # only their close frame matters now
         for event in events:
             kind = type(event)
             if kind is str or kind is bytes:
                 if self.phase is OPEN:
-                    queue.append(event)
-                    self._queued += len(event)  # type: ignore[arg-type]
-                    if self._getters:
-                        self._wake_getter()
+                    inbox.put(event)  # type: ignore[arg-type]
             elif kind is Ping:
                 self._answer_ping(engine, event.payload)  # type: ignore[union-attr]
             elif kind is Close:
                 self._closed_by_peer(engine, event)  # type: ignore[arg-type]
             elif kind is Failure:
-                self._failure = event  # type: ignore[assignment]
-                if queue and self.phase is OPEN:
-                    # The application may still answer the messages that came before it, if it does so soon.
-                    self._next_ping = self._ping_due = inf
-                    self._retire_at = min(self._retire_at, self.service.loop.time() + _FAILURE_WAIT)
-                    self._set_deadline()
-                else:
-                    self._fail()
-            elif event.payload == self._ping:  # type: ignore[union-attr]
-                self._ping = None
-                self._ping_due = self._next_ping
+                self._failed_by_peer(event)  # type: ignore[arg-type]
+            else:
+                self._pings.answered(event.payload)  # type: ignore[union-attr]
         if self.phase is OPEN and not self._reading_paused and self._is_full(engine):
-            self._reading_paused = True
-            self.transport.pause_reading()
+            self._pause()
 
     def _is_full(self, engine: Engine) -> bool:
-        return len(self._queue) >= self._max_queue or self._queued >= _QUEUE_OCTETS or engine.has_rest
+        inbox = self._inbox
+        return inbox.room <= 0 or inbox.volume <= 0 or engine.has_rest
+
+    def _pause(self) -> None:
+        self._reading_paused = True
+        self._inbox.on_room = self._resume
+        self.transport.pause_reading()
 
     def _resume(self) -> None:
         """Read on after the application has made room."""
@@ -525,6 +479,7 @@ class WebSocketConnection(asyncio.Protocol):
         if self.phase is OPEN and (engine is None or self._is_full(engine)):
             return
         self._reading_paused = False
+        self._inbox.on_room = None
         if not self.transport.is_closing():
             self.transport.resume_reading()
 
@@ -544,9 +499,21 @@ class WebSocketConnection(asyncio.Protocol):
         self._set_deadline()
         self.transport.close()
 
+    def _failed_by_peer(self, failure: Failure) -> None:
+        self._failure = failure
+        if len(self._inbox) and self.phase is OPEN:
+            # The application may still answer the messages that came before it, if it does so soon.
+            self._inbox.on_empty = self._fail
+            self._pings.stop()
+            self._retire_at = min(self._retire_at, self.service.loop.time() + _FAILURE_WAIT)
+            self._set_deadline()
+        else:
+            self._fail()
+
     def _fail(self) -> None:
         """End the connection because the client broke the protocol (7.1.7)."""
         failure, self._failure = self._failure, None
+        self._inbox.on_empty = None
         assert failure is not None
         assert self._engine is not None
         if self.phase is OPEN:
@@ -582,19 +549,15 @@ class WebSocketConnection(asyncio.Protocol):
             return
         if self._reading_paused:
             self._reading_paused = False
+            self._inbox.on_room = None
             transport.resume_reading()
         if transport.can_write_eof():
             transport.write_eof()
 
     def _end(self, code: int, reason: str) -> None:
         """Tell the application that the connection is over, once, behind the messages that it has not taken yet."""
-        if self._disconnect is None:
-            self._disconnect = code, reason
-            for getter in self._getters:
-                if not getter.done():
-                    getter.set_result(None)
-            self._getters.clear()
-            self._wake_writers()
+        self._inbox.close(code, reason)
+        self._wake_writers()
 
     def shutdown(self) -> None:
         """The server stops: close at once."""
@@ -621,7 +584,7 @@ class WebSocketConnection(asyncio.Protocol):
         phase = self.phase
         service = self.service
         if phase is OPEN:
-            deadline = min(self._ping_due, self._retire_at, self._stall_due)
+            deadline = min(self._pings.due, self._retire_at, self._stall_due)
         elif phase is CLOSING:
             deadline = service.loop.time() + CLOSE_TIMEOUT
         elif phase is LINGER:
@@ -633,14 +596,6 @@ class WebSocketConnection(asyncio.Protocol):
         self.deadline = deadline
         if deadline != inf:
             service.sweep.look_at(deadline)
-
-    def _schedule_ping(self, now: float) -> None:
-        interval = self.service.config.ws_ping_interval
-        if interval is None or interval <= 0:
-            return
-        # On a grid, so that the pings of many connections share the sweeps.
-        step = min(1.0, interval / 8)
-        self._next_ping = self._ping_due = (now + interval) // step * step
 
     def expired(self, now: float) -> None:
         """The deadline has passed (called by the sweep)."""
@@ -667,23 +622,20 @@ class WebSocketConnection(asyncio.Protocol):
                 return
             self._stalled_at = size
             self._stall_due = now + self.service.write_timeout
-        if now >= self._ping_due:
+        if now >= self._pings.due:
             self._ping_expired(now)
         if self.phase is OPEN:
             self._set_deadline()
 
     def _ping_expired(self, now: float) -> None:
-        timeout = self.service.config.ws_ping_timeout
-        if self._ping is None:
+        pings = self._pings
+        if not pings.awaited:
             assert self._engine is not None
             payload = os.urandom(4)
             self.transport.write(self._engine.ping(payload))
-            self._schedule_ping(now)
-            if timeout is not None and timeout > 0:
-                self._ping = payload
-                self._ping_due = now + timeout
+            pings.sent(now, payload)
         elif self._reading_paused:
-            self._ping_due = now + (timeout or 0.0)  # the answer may lie in what we do not read
+            pings.wait_longer(now)  # the answer may lie in what we do not read
         else:
             self._close(SERVER_FAILED, "keepalive ping timeout")
 
@@ -704,14 +656,6 @@ class WebSocketConnection(asyncio.Protocol):
         for writer in writers:
             if not writer.done():
                 writer.set_result(None)
-
-    def _wake_getter(self) -> None:
-        getters = self._getters
-        while getters:
-            getter = getters.popleft()
-            if not getter.done():
-                getter.set_result(None)
-                return
 
     def _count(self) -> None:
         """The handshake is answered: one more request is complete."""

@@ -526,7 +526,7 @@ def test_a_slow_application_stops_the_client_and_loses_nothing(engine: str) -> N
         sent = fill(client, block)
         assert sent < 32 << 20, "nothing stopped the client"
         connection = served.call(lambda: next(iter(served.connections)))
-        assert len(connection._queue) <= 8
+        assert len(connection._inbox) <= 8
         served.call(lambda: app.gate.set())
         rest = -sent % len(block)
         client.send(block[len(block) - rest :] if rest else b"", close_frame(1000))
@@ -540,7 +540,7 @@ def test_many_small_messages_in_one_segment_fill_the_queue_no_further(engine: st
     with Served(app, engine, ws_max_queue=4) as served, served.open() as client:
         client.send(*[frame(TEXT, b"%d" % i) for i in range(1000)])
         served.wait_until(
-            lambda: bool(served.connections) and len(next(iter(served.connections))._queue) == 4, "the queue is full"
+            lambda: bool(served.connections) and len(next(iter(served.connections))._inbox) == 4, "the queue is full"
         )
         served.call(lambda: app.gate.set())
         client.send(close_frame(1000))

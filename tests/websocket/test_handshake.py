@@ -201,6 +201,14 @@ def test_headers_that_would_split_the_response_are_the_applications_error(engine
         served.wait_for_line("ERROR: Exception in ASGI application")
 
 
+def test_a_subprotocol_that_was_not_offered_is_sent_with_a_warning(engine: str) -> None:
+    app = Recorder(subprotocol="other")
+    with Served(app, engine) as served, served.connect() as client:
+        client.wire.send(handshake(headers=["Sec-WebSocket-Protocol: a"]))
+        assert client.read_handshake().get("sec-websocket-protocol") == b"other"
+        served.wait_for_line("WARNING: The application chose the subprotocol 'other', which was not offered.")
+
+
 def test_the_log_of_a_connection(engine: str) -> None:
     with Served(echo, engine) as served, served.open("/chat/%C3%BC?a=b") as client:
         address = "{}:{}".format(*client.wire.sock.getsockname())

@@ -96,7 +96,7 @@ def test_messages_that_wait_are_delivered_before_the_disconnect_of_a_stop(engine
     with Served(app, engine) as served, served.open() as client:
         client.send(frame(TEXT, b"1"), frame(TEXT, b"2"))
         (connection,) = served.connections
-        served.wait_until(lambda: len(connection._queue) == 2, "both messages wait")
+        served.wait_until(lambda: len(connection._inbox) == 2, "both messages wait")
         served.server.should_exit = True
         assert client.read_close() == (1012, "")
         served.call(lambda: app.gate.set())
