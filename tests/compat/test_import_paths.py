@@ -69,7 +69,6 @@ ABSENT = {
     "uvicorn.protocols.http.zttp_h2_impl",
     "uvicorn.protocols.http.auto_zttp_impl",
     # not built yet
-    "uvicorn.workers",
     "uvicorn._subprocess",
     "uvicorn.supervisors",
     "uvicorn.supervisors.basereload",
