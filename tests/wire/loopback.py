@@ -43,26 +43,49 @@ class Outcome:
 
 
 class Loopback(asyncio.Transport):
-    """The server's end of a connection whose client has sent all that it will, and never reads slowly."""
+    """The server's end of a connection. Its client takes all that is written at once, unless it is `slow`."""
 
-    def __init__(self, protocol: asyncio.Protocol) -> None:
-        super().__init__(
-            {"peername": ("192.0.2.1", 1), "sockname": ("192.0.2.2", 2), "sslcontext": None, "socket": None}
-        )
+    HIGH_WATER = 65_536
+
+    def __init__(self, protocol: asyncio.Protocol, *, slow: bool = False) -> None:
+        super().__init__({"peername": ("192.0.2.1", 1), "sockname": ("192.0.2.2", 2)})
         self.protocol = protocol
         self.written = bytearray()
+        """What the client has got."""
         self.reading = True
         self.ended = False
         """Our side said that it writes no more, by whatever call."""
+        self.was_reset = False
+        """By the server."""
+        self._slow = slow
+        self._waiting = bytearray()
+        self._paused_writing = False
+        self._closing = False
         self._lost = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        assert not self.ended, f"written after the end: {bytes(data)!r}"
-        self.written += data
+        assert not self.ended or self._closing, f"written after the end: {bytes(data)!r}"
+        if self._closing:
+            return
+        self._waiting += data
+        if not self._slow:
+            self.take(len(self._waiting))
+        elif len(self._waiting) > self.HIGH_WATER and not self._paused_writing:
+            self._paused_writing = True
+            self.protocol.pause_writing()
+
+    def take(self, octets: int) -> None:
+        """The client reads some more."""
+        self.written += self._waiting[:octets]
+        del self._waiting[:octets]
+        if self._paused_writing and len(self._waiting) <= self.HIGH_WATER // 4:
+            self._paused_writing = False
+            self.protocol.resume_writing()
+        if self._closing and not self._waiting:
+            self._lose()
 
     def writelines(self, list_of_data: Iterable[Any]) -> None:
-        for data in list_of_data:
-            self.write(data)
+        self.write(b"".join(list_of_data))
 
     def write_eof(self) -> None:
         self.ended = True
@@ -71,25 +94,33 @@ class Loopback(asyncio.Transport):
         return True
 
     def close(self) -> None:
-        self.ended = True
-        self._lose()
+        self.ended = self._closing = True
+        self.reading = False
+        if not self._waiting:
+            self._lose()
 
-    abort = close
+    def abort(self) -> None:
+        self.was_reset = True
+        self.leave()
+
+    def leave(self) -> None:
+        """The client is gone, with or without a word."""
+        self._waiting.clear()
+        self.close()
 
     def _lose(self) -> None:
         if not self._lost:
             self._lost = True
-            self.reading = False
             asyncio.get_running_loop().call_soon(self.protocol.connection_lost, None)
 
     def is_closing(self) -> bool:
-        return self._lost
+        return self._closing
 
     def pause_reading(self) -> None:
         self.reading = False
 
     def resume_reading(self) -> None:
-        self.reading = not self._lost
+        self.reading = not self._closing
 
     def is_reading(self) -> bool:
         return self.reading
@@ -98,7 +129,7 @@ class Loopback(asyncio.Transport):
         pass
 
     def get_write_buffer_size(self) -> int:
-        return 0
+        return len(self._waiting)
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
         return 16384, 65536
@@ -114,10 +145,10 @@ class Loopback(asyncio.Transport):
 class Client:
     """Makes exchanges with the protocol class of one parser. To be used inside a running loop of plain asyncio."""
 
-    def __init__(self, parser: str, **options: Any) -> None:
+    def __init__(self, parser: str, app: Any = None, **options: Any) -> None:
         quiet = {"access_log": False, "log_config": None, "log_level": "critical", "date_header": False}
         options = {"http": parser, "interface": "asgi3", "ws": "none", "lifespan": "off"} | quiet | options
-        self.config = Config(self._app, **options)
+        self.config = Config(app or self._app, **options)
         self.config.load()
         self.loop = asyncio.get_running_loop()
         self.loop.set_exception_handler(lambda _, context: self._outcome.errors.append(repr(context)))
@@ -155,14 +186,24 @@ class Client:
             await asyncio.sleep(0)
         raise AssertionError("the loop does not come to rest")
 
-    async def exchange(self, pieces: Sequence[bytes], *, half_close: bool = False) -> Outcome:
-        """Send the pieces one after the other, whatever is answered; then leave."""
-        self._outcome = outcome = Outcome()
+    def connect(self, *, slow: bool = False) -> Loopback:
+        """Return a new connection, as the server sees it."""
         protocol = self.config.http_protocol_class(  # type: ignore[union-attr]
             config=self.config, server_state=self.state, app_state={}, _loop=self.loop
         )
-        transport = Loopback(protocol)
+        transport = Loopback(protocol, slow=slow)
         protocol.connection_made(transport)
+        return transport
+
+    @property
+    def errors(self) -> list[str]:
+        """What reached the loop instead of being handled, since the last exchange began."""
+        return self._outcome.errors
+
+    async def exchange(self, pieces: Sequence[bytes], *, half_close: bool = False) -> Outcome:
+        """Send the pieces one after the other, whatever is answered; then leave."""
+        self._outcome = outcome = Outcome()
+        transport = self.connect()
         try:
             for piece in pieces:
                 if transport.is_closing():
@@ -177,7 +218,7 @@ class Client:
         except Exception as error:
             outcome.errors.append(f"{type(error).__name__}: {error}")
         outcome.closed = transport.ended
-        transport.close()
+        transport.leave()
         await self.settle()
         outcome.written = DATE.sub(b"", bytes(transport.written))
         if self.state.connections or self.state.tasks:
