@@ -38,8 +38,8 @@ class WorkerHandle:
     """What it reported about its failed boot."""
     settled: bool = False
     """It has been ready long enough to count as healthy."""
-    listening: bool = True
-    """It may still accept: it has not yet acknowledged that its listeners are closed."""
+    listening: bool = False
+    """It accepts, or may: it was ready, and has not yet acknowledged that its listeners are closed."""
     process: Any = None
     channel: Any = None
     inside: str = ""
@@ -61,6 +61,9 @@ class WorkerHandle:
             self.state, self.since = state, now
             if state is State.READY:
                 self.ready_at = now
+                self.listening = True
+            elif state is State.STOPPING:
+                self.listening = False
         return action
 
     def tell(self, order: Order, now: float, why: str = "") -> Action:
@@ -85,6 +88,7 @@ class WorkerHandle:
             order_since=self.order_since,
             was_ready=self.ready_at is not None,
             fit=self.fit,
+            listening=self.listening,
         )
 
     def __str__(self) -> str:

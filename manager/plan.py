@@ -66,6 +66,8 @@ class WorkerView:
     was_ready: bool = False
     fit: bool = True
     """False: it has reached a limit (requests, age, memory) and is to be replaced."""
+    listening: bool = False
+    """It may still accept connections, also if it was told to go a moment ago."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +112,13 @@ class Wish:
 
     def advance(self, workers: Iterable[WorkerView]) -> Wish:
         """Return the wish after what the workers have reached: a canary that is ready, a rollout that is complete."""
+        workers = list(workers)
         ready = [w for w in workers if w.state is State.READY]
         if self.phase is Phase.CANARY and (self.wanted == 0 or any(w.generation == self.target for w in ready)):
-            return replace(self, base=self.target, previous=self.base, phase=Phase.ROLLING).advance(ready)
+            return replace(self, base=self.target, previous=self.base, phase=Phase.ROLLING).advance(workers)
         if self.phase is Phase.ROLLING:
             done = {w.slot for w in ready if w.generation == self.target and w.order is Order.NONE}
-            old = any(w.generation != self.target and w.order is Order.NONE for w in ready)
+            old = any(w.generation != self.target and (w.listening or w in ready) for w in workers)
             if not old and done >= set(range(1, self.wanted + 1)):
                 return replace(self, previous=self.target, phase=Phase.STEADY)
         return self

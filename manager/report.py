@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from .handle import WorkerHandle
+from .plan import Phase, Wish
 from .process import ExitStatus
 
 logger = logging.getLogger("uvicorn.error")
@@ -44,3 +45,20 @@ def seconds(duration: float) -> str:
     if duration < 10:
         return f"{duration:.2g} s" if duration < 1 else f"{duration:.1f} s"
     return f"{duration:.1f} s" if duration < 100 else f"{duration:.0f} s"
+
+
+def reloaded(ready: int, generation: int, took: float) -> None:
+    plural = "" if ready == 1 else "s"
+    logger.info("Reloaded: %d worker%s of generation %d in %s", ready, plural, generation, seconds(took))
+
+
+def rollout_failed(before: Wish, after: Wish, reason: str, older: int) -> None:
+    """Log that a rolling restart failed, and what is served now; `older`: workers that are not of its generation."""
+    if before.phase is Phase.CANARY:
+        what, now = "failed", f"generation {before.base} stays, all of it"
+    elif after.target != before.target:
+        what, now = "failed", f"going back to generation {after.target}"
+    else:
+        what, now = "partial", f"{older} worker{'' if older == 1 else 's'} of an older generation stay"
+    verb = "Reload is" if what == "partial" else "Reload"
+    logger.error("%s %s: %s; %s; correct the cause and send SIGHUP again", verb, what, reason, now)

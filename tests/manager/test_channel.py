@@ -46,9 +46,9 @@ def test_an_unknown_packet_is_passed_over(pair):
 def test_descriptors_travel_and_belong_to_who_takes_them(pair):
     ours, theirs = pair
     reader, writer = os.pipe()
-    ours.send(Fork(1, 2), [writer])
+    ours.send(Fork(1, 2, 3), [writer])
     os.close(writer)
-    assert theirs.receive() == Fork(1, 2)
+    assert theirs.receive() == Fork(1, 2, 3)
     (fd,) = theirs.fds
     theirs.fds = []
     os.write(fd, b"hello")
@@ -60,7 +60,7 @@ def test_descriptors_travel_and_belong_to_who_takes_them(pair):
 def test_descriptors_that_nobody_takes_are_closed(pair):
     ours, theirs = pair
     reader, writer = os.pipe()
-    ours.send(Fork(1, 2), [writer])
+    ours.send(Fork(1, 2, 3), [writer])
     os.close(writer)
     theirs.receive()
     theirs.setblocking(False)

@@ -9,7 +9,7 @@ KINDS = sorted(Message.__args__, key=lambda kind: kind.__name__)
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_message_survives_the_way(kind):
-    values = {"int": 7, "str": "why\n\N{SNOWMAN}"}
+    values = {"int": 7, "bool": True, "str": "why\n\N{SNOWMAN}"}
     message = kind(*(values[field.type] for field in dataclasses.fields(kind)))
     assert decode(encode(message)) == message
 
@@ -29,5 +29,5 @@ def test_a_long_text_loses_its_middle_and_fits_into_a_packet():
 
 def test_messages_compare_by_what_they_say():
     assert Ready() == Ready()
-    assert Fork(1, 2) != Fork(2, 2)
-    assert Forked(1, 2) != Fork(1, 2)
+    assert Fork(1, 2, 3) != Fork(2, 2, 3)
+    assert Forked(1, 2) != Ready()

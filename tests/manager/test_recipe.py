@@ -16,6 +16,8 @@ def recipe(**more):
         "argv": ["uvicorn"],
         "listeners": [3, 4],
         "voice": 9,
+        "board": 10,
+        "preload": False,
     }
     return Recipe(**{**values, **more})
 
