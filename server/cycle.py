@@ -45,6 +45,7 @@ class RequestResponseCycle:
     _pieces: list[bytes] | None = None
     _waiters: list[asyncio.Future[None]] | None = None
     _delivered = False  # the last http.request was given out
+    _told = False  # the application was told that the client has left, which a half-closed connection may mean
     _chunked = False
     _left = -1  # octets of the response body that a declared length leaves to send; -1: there is none
     _bodiless = False
@@ -74,6 +75,8 @@ class RequestResponseCycle:
             if result is not None:
                 self.service.logger.error("ASGI callable should return None, but returned '%s'.", result)
                 self._fail()
+            elif self.phase != COMPLETE and self._told:
+                self._fail()  # in case somebody listens still; the application was right to stop
             elif self.phase != COMPLETE and not self.gone:
                 what = "starting" if self.phase == AWAITING_START else "completing"
                 self.service.logger.error("ASGI callable returned without %s response.", what)
@@ -89,6 +92,7 @@ class RequestResponseCycle:
             if self.buffered or not (self.more_body or self._delivered):
                 return self._take_body()
             if self._delivered and self.connection.half_closed:
+                self._told = True
                 break
             if self._expects_continue and self.phase == AWAITING_START:
                 # RFC 9110 10.1.1: at the first wish for the body, which says that it is wanted.
