@@ -23,11 +23,12 @@ BASE_NAMES = {f"uvicorn.{name}" for name in BASE} | {"uvicorn.__version__"}
 MAY_IMPORT = {
     "server": BASE_NAMES | {"uvicorn.server"},
     "manager": BASE_NAMES | {"uvicorn.server", "uvicorn.manager"},
+    "uvicorn/reload": BASE_NAMES | {"uvicorn.server", "uvicorn.manager", "uvicorn.reload", "uvicorn.main"},
 }
 # What base modules may import when they are imported. Inside functions they may reach up, as `Config.load` must.
 BASE_MAY_IMPORT = BASE_NAMES
 # Re-exports under the names that the ecosystem knows.
-COMPAT_MAY_IMPORT = BASE_NAMES | {"uvicorn.server", "uvicorn.manager"}
+COMPAT_MAY_IMPORT = BASE_NAMES | {"uvicorn.server", "uvicorn.manager", "uvicorn.reload"}
 COMPAT = ["lifespan", "loops", "middleware", "protocols", "supervisors"]
 
 PURE = {

@@ -232,7 +232,6 @@ def test_a_bad_value_exits_with_2_and_one_line_from_every_source(name: str, tmp_
         (["a:b", "--http", "zttp"], "Error: http: zttp is not available; use auto, httptools or h11"),
         (["a:b", "--http2"], "Error: http2: HTTP/2 is not available yet; put a proxy that speaks it in front"),
         (["a:b", "--loop", "zuvloop"], "Error: loop: zuvloop is not available; use auto, uvloop or asyncio"),
-        (["a:b", "--reload"], "Error: reload: restarting on file changes is not available yet"),
     ],
 )
 def test_what_is_wrong_or_not_there_exits_with_2(arguments: list[str], line: str, tmp_path: Path, monkeypatch: Any):

@@ -80,7 +80,6 @@ def test_arguments_are_those_of_config():
         ({"http": "zttp"}, "zttp"),
         ({"http2": True}, "HTTP/2"),
         ({"loop": "zuvloop"}, "zuvloop"),
-        ({"reload": True}, "reload"),
     ],
 )
 def test_what_is_not_there_is_said_in_one_line(values: dict[str, object], named: str):

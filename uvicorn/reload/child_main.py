@@ -1,0 +1,88 @@
+"""The process that serves: it imports what it may in advance, waits for the word to go, and runs its job."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import socket
+import sys
+from types import FrameType
+from typing import Any, NoReturn
+
+from .link import Link
+from .warm import THE_SERVERS, Surroundings, import_all, installed_modules
+
+_STARTUP_FAILURE = 3  # exit status
+_NOT_OURS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2) if hasattr(signal, "SIGHUP") else ()
+"""Meant for the reloader, but a terminal and `pkill` send them to the whole family."""
+
+
+def main(fd: int) -> None:
+    for number in (*_NOT_OURS, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _nothing)
+    link = Link.adopt(fd)
+    prepare = link.wait()
+    if prepare is None:
+        os._exit(0)
+    _end_with_parent(prepare["parent"])
+    for listener in prepare["listeners"]:
+        os.set_inheritable(listener, False)
+    os.chdir(prepare["directory"])
+    sys.argv[:] = prepare["argv"]
+    os.environ.update(prepare["environ"])
+    import_all([*THE_SERVERS, *prepare["modules"]])
+    order = link.wait()
+    if order is None:
+        os._exit(0)
+    _run(prepare, order, link)
+
+
+def _run(prepare: dict[str, Any], order: dict[str, Any], link: Link) -> None:
+    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.path[:] = prepare["sys_path"]
+    importlib.invalidate_caches()  # directories may have been read before a file was added
+    import uvicorn.main  # noqa: F401  (found by its name in sys.modules: the attribute is the command)
+
+    surroundings = Surroundings()
+
+    def on_ready() -> None:
+        modules = installed_modules() if surroundings.are_unchanged() else []
+        link.send({"ready": os.getpid(), "modules": modules})
+
+    from uvicorn.failures import describe
+
+    from .jobs import load
+
+    config = None
+    sockets = [socket.socket(fileno=listener) for listener in prepare["listeners"]]
+    try:
+        config, target = load({**order, "on_ready": on_ready})
+        target(sockets=sockets)
+    except KeyboardInterrupt:
+        sys.exit(0)
+    except Exception as error:
+        text = None if config is None else describe(config, error)
+        if text is None:
+            raise
+        import logging
+
+        logging.getLogger("uvicorn.error").error("%s", text)
+        sys.exit(_STARTUP_FAILURE)
+
+
+def _nothing(number: int, frame: FrameType | None) -> None:
+    """Handle a signal by not dying of it. A function, since SIG_IGN would be inherited by what the app starts."""
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    """End by SIGTERM as at the end of a program: what the application registered with atexit runs."""
+    raise SystemExit(0)
+
+
+def _end_with_parent(parent: int) -> None:
+    if sys.platform == "linux":
+        from uvicorn.manager.process import die_with_parent
+
+        die_with_parent(parent)
