@@ -129,6 +129,10 @@ def main(**given: Any) -> None:
         from uvicorn.check import check
 
         sys.exit(check(resolved))
+    if settings.reload:
+        from uvicorn.reload import run_command
+
+        sys.exit(run_command(settings, resolved.provenance))
     if settings.manager or settings.workers > 1:
         _run_master(resolved)
     if context is not None:
@@ -272,9 +276,12 @@ def run(
     if missing := not_available(config):
         logger.error("%s", missing)
         sys.exit(USAGE)
-    if (config.manager or config.workers > 1) and not isinstance(app, str):
+    if (config.reload or config.manager or config.workers > 1) and not isinstance(app, str):
         logger.warning("You must pass the application as an import string to enable 'reload' or 'workers'.")
         sys.exit(STARTUP_FAILURE)
+    if config.should_reload:
+        _reload(config)
+        return
     if config.manager or config.workers > 1:
         from uvicorn.manager import run_config
 
@@ -285,10 +292,36 @@ def run(
     _serve(config)
 
 
+def _reload(config: Config) -> None:
+    """Run a reloader, as a program that wants to have it otherwise would: with the classes of this module."""
+    import logging
+
+    from uvicorn.listeners import open_listeners, running_lines
+
+    logger = logging.getLogger("uvicorn.error")
+    target = _mine("Server")(config).run
+    try:
+        listeners = open_listeners(config)
+    except UsersError as error:
+        logger.error("%s", error)
+        sys.exit(error.exit_code)
+    try:
+        for message, color_message, args in running_lines(listeners, config):
+            logger.info(message, *args, extra={"color_message": color_message})
+        _mine("ChangeReload")(config, target=target, sockets=[listener.sock for listener in listeners]).run()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for listener in listeners:
+            listener.close()
+
+
 def _serve(config: Config) -> None:
     """Run one server in this process. The errors of the application keep their traceback; the user's are one line."""
     from uvicorn.failures import describe
+    from uvicorn.notify import Notifier
 
+    notifier = Notifier.take()  # before the application could see its variables
     server: Server | None = None
     try:
         config.load_app()  # before there is a loop: an error at import shows nothing else

@@ -415,6 +415,4 @@ def not_available(settings: Any) -> str | None:
         return "http2: HTTP/2 is not available yet; put a proxy that speaks it in front"
     if settings.loop == "zuvloop":
         return "loop: zuvloop is not available; use auto, uvloop or asyncio"
-    if settings.reload:
-        return "reload: restarting on file changes is not available yet"
     return None
