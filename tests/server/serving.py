@@ -7,7 +7,6 @@ exception that only the event loop heard of.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import re
 import socket
@@ -148,10 +147,13 @@ class Client:
         return bool(data)
 
     async def need(self, size: int) -> bytes:
-        while len(self.buffer) < size:
-            assert await self.read_more(), f"{self.ended} after {self.buffer!r}, {size} octets wanted"
-        data, self.buffer = self.buffer[:size], self.buffer[size:]
-        return data
+        found = bytearray(self.buffer)
+        while len(found) < size:
+            self.buffer = b""
+            assert await self.read_more(), f"{self.ended} after {bytes(found[:500])!r}, {size} octets wanted"
+            found += self.buffer
+        self.buffer = bytes(found[size:])
+        return bytes(found[:size])
 
     async def line(self) -> bytes:
         while b"\r\n" not in self.buffer:
@@ -198,10 +200,12 @@ class Client:
 
     async def rest(self, within: float = DEADLINE) -> bytes:
         """Read until the server has ended the connection; see `ended` for how."""
+        pieces = [self.buffer]
+        self.buffer = b""
         while await self.read_more(within):
-            pass
-        data, self.buffer = self.buffer, b""
-        return data
+            pieces.append(self.buffer)
+            self.buffer = b""
+        return b"".join(pieces)
 
     async def ends(self, within: float = DEADLINE) -> str:
         """How the connection ends; nothing more may come before."""
@@ -328,19 +332,3 @@ class _Keep(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         self.served.log.append(record.getMessage())
         self.served.records.append(record)
-
-
-@contextlib.contextmanager
-def nothing_of(*classes: type) -> Any:
-    """Nothing that was made of these classes inside the block is left behind it, without the cyclic collector."""
-    import gc
-
-    gc.collect()
-    before = sum(isinstance(thing, classes) for thing in gc.get_objects())
-    gc.disable()
-    try:
-        yield
-        after = sum(isinstance(thing, classes) for thing in gc.get_objects())
-    finally:
-        gc.enable()
-    assert after <= before, f"{after - before} of {classes} are left"
