@@ -22,40 +22,15 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from enum import IntEnum
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from .head import Fields, Refusal
-from .limits import over_concurrency
 from .response import short_response
-from .service import Service
-from .utils import (
-    ClientDisconnected,
-    get_client_addr,
-    get_local_addr,
-    get_path_with_query_string,
-    get_remote_addr,
-    is_ssl,
-)
-from .websocket import (
-    GOING_TO_RESTART,
-    SERVER_FAILED,
-    AppState,
-    Denial,
-    Handshake,
-    Refused,
-    accept_response,
-    build_scope,
-    check_close,
-    check_message,
-    phrase,
-    read_handshake,
-)
-from .websocket_deflate import Deflate
+from .utils import ClientDisconnected, get_remote_addr
+from .websocket import GOING_TO_RESTART, SERVER_FAILED, AppState, check_close, check_message
 from .websocket_engines import Engine, FramesEngine, WSProtoEngine
 from .websocket_frames import ABNORMAL, Close, Failure, Ping
-from .websocket_inbox import Inbox
+from .websocket_handshake import CLOSED, CLOSING, HANDSHAKE, HEAD, LINGER, OPEN, Opening
 from .websocket_pings import Pings
 
 if TYPE_CHECKING:
@@ -74,60 +49,18 @@ _FAILURE_WAIT = 1.0  # seconds that the messages before a broken frame are given
 _EARLY_OCTETS = 65536  # that a client may send before its handshake is answered
 
 
-class Phase(IntEnum):
-    HEAD = 0
-    HANDSHAKE = 1
-    OPEN = 2
-    CLOSING = 3
-    LINGER = 4
-    CLOSED = 5
-
-
-# As plain names: reading a member of an enum class costs more than what is done with it.
-HEAD, HANDSHAKE, OPEN, CLOSING, LINGER, CLOSED = Phase
-
-
-def split_fields(block: bytes) -> Fields:
-    """Split the field lines of a head that an HTTP protocol has passed on, which has judged it already."""
-    fields = []
-    for line in block.split(b"\r\n"):
-        name, colon, value = line.partition(b":")
-        if colon:
-            fields.append((name.lower(), value.strip(b" \t")))
-        elif line:
-            raise Refusal(400, "invalid header")
-    return fields
-
-
-class WebSocketConnection(asyncio.Protocol):
+class WebSocketConnection(Opening):
     """Serves one WebSocket, from the head of its request to the end. Lives in the thread of its event loop."""
 
     __slots__ = (
-        "_app",
-        "_denial",
-        "_early",
-        "_engine",
         "_failure",
-        "_handshake",
-        "_inbox",
         "_pings",
         "_pong_owed",
         "_reading_paused",
         "_retire_at",
         "_stall_due",
         "_stalled_at",
-        "_task",
-        "_write_paused",
-        "_writers",
-        "deadline",
-        "phase",
-        "scope",
-        "service",
-        "transport",
     )
-
-    engine: type[FramesEngine] | type[WSProtoEngine]
-    """What speaks the wire; each subclass has its own."""
 
     def __init__(
         self,
@@ -136,25 +69,9 @@ class WebSocketConnection(asyncio.Protocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        if not config.loaded:
-            config.load()
-        loop = _loop or asyncio.get_event_loop()
-        self.service = Service.of(config, server_state, app_state, loop, split_fields)
-        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # until connection_made
-        self.scope: dict[str, Any] = {}
-        self.phase: Phase = HEAD
-        self.deadline = inf
-        self._app = AppState.CONNECTING
-        self._engine: Engine | None = None
-        self._handshake: Handshake | None = None
-        self._denial: Denial | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._early = b""  # a head that is not complete; later, what came before the handshake was answered
-        self._inbox = Inbox(loop, config.ws_max_queue if config.ws_max_queue and config.ws_max_queue > 0 else 1 << 30)
-        self._writers: list[asyncio.Future[None]] = []
+        super().__init__(config, server_state, app_state, _loop)
         self._failure: Failure | None = None  # of the client, which takes its turn behind the messages before it
         self._reading_paused = False
-        self._write_paused = False
         self._stalled_at = 0
         self._stall_due = inf
         self._retire_at = inf
@@ -188,13 +105,7 @@ class WebSocketConnection(asyncio.Protocol):
         if phase is OPEN or phase is CLOSING:
             self._read(data)
         elif phase is HEAD:
-            self._early += data
-            end = self._early.find(b"\r\n\r\n")
-            if end >= 0:
-                raw, self._early = self._early[: end + 4], self._early[end + 4 :]
-                self._begin(raw)
-            elif len(self._early) > self.service.heads.limits.head:
-                self._refuse(Refused(431, "head too large"))
+            self._read_request(data)
         elif phase is HANDSHAKE:
             self._early += data
             if len(self._early) > _EARLY_OCTETS and not self._reading_paused:
@@ -209,7 +120,7 @@ class WebSocketConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         self._write_paused = True
         self._stalled_at = self.transport.get_write_buffer_size()  # type: ignore[attr-defined,unused-ignore]
-        if self.service.write_timeout > 0:
+        if self.phase <= OPEN and self.service.write_timeout > 0:
             self._stall_due = self.service.loop.time() + self.service.write_timeout
             self._set_deadline()
 
@@ -220,119 +131,6 @@ class WebSocketConnection(asyncio.Protocol):
         if payload is not None and self.phase is OPEN and self._engine is not None:
             self.transport.write(self._engine.pong(payload))
         self._wake_writers()
-
-    # -- The handshake ------------------------------------------------------------------------------------------------
-
-    def _begin(self, raw: bytes) -> None:
-        service = self.service
-        config = service.config
-        heads = service.heads
-        try:
-            head = heads.remembered.get(raw) or heads.read(raw)
-        except Refusal as refusal:
-            self._refuse(Refused(refusal.status, refusal.cause))
-            return
-        handshake = read_handshake(head, deflate=config.ws_per_message_deflate)
-        if isinstance(handshake, Refused):
-            self._refuse(handshake)
-            return
-        transport = self.transport
-        self._handshake = handshake
-        self.scope = build_scope(
-            head,
-            asgi_version=service.asgi_version,
-            scheme="wss" if is_ssl(transport) else "ws",
-            server=get_local_addr(transport),
-            client=get_remote_addr(transport),
-            subprotocols=handshake.subprotocols,
-            state=service.app_state.copy(),
-        )
-        state = service.state
-        if over_concurrency(service.limit_concurrency, len(state.connections), len(state.tasks)):
-            service.note("Exceeded concurrency limit.")
-            self._answer(503, b"Service Unavailable")
-            return
-        self.phase = HANDSHAKE
-        app = service.app if head.forwarded else service.plain_app
-        task = service.loop.create_task(self._run(app), context=service.new_context())
-        self._task = task
-        state.tasks.add(task)
-
-    def _refuse(self, refused: Refused) -> None:
-        client = get_remote_addr(self.transport)
-        self.service.logger.info(
-            "connection rejected (%d %s): %s (%s)",
-            refused.status,
-            phrase(refused.status),
-            refused.cause,
-            f"{client[0]}:{client[1]}" if client else "a local socket",
-        )
-        self._answer(refused.status, refused.text, refused.headers)
-
-    def _answer(self, status: int, text: bytes, headers: bytes = b"") -> None:
-        """Answer the handshake with a response of ours that ends the connection."""
-        if status >= 500:
-            self._log(str(status))
-        self._app = AppState.CLOSED
-        self._write(short_response(status, text, self.service.state.default_block, headers))
-        self._count()
-        self._hang_up()
-
-    def _accept(self, message: dict[str, Any]) -> None:
-        service = self.service
-        handshake = self._handshake
-        assert handshake is not None
-        response = accept_response(
-            handshake, service.state.default_headers, message.get("headers") or (), message.get("subprotocol")
-        )
-        subprotocol = message.get("subprotocol")
-        if subprotocol is not None and subprotocol not in handshake.subprotocols:
-            service.logger.warning("The application chose the subprotocol %r, which was not offered.", subprotocol)
-        config = service.config
-        agreement = handshake.agreement
-        max_size = config.ws_max_size if config.ws_max_size and config.ws_max_size > 0 else 1 << 62
-        self._engine = self.engine(max_size, Deflate(agreement) if agreement else None)
-        self._handshake = None
-        self._app = AppState.OPEN
-        self.phase = OPEN
-        self.transport.write(response)
-        self._log("[accepted]")
-        service.logger.info("connection open")
-        self._count()
-        now = service.loop.time()
-        self._pings.start(now)
-        if service.state.draining and self._retire_at == inf:
-            self._retire_at = now
-        self._set_deadline()
-        early, self._early = self._early, b""
-        if early:
-            self._read(early)
-        if self._reading_paused and self.phase is OPEN:
-            self._resume()
-
-    def _deny(self, message: dict[str, Any]) -> None:
-        self._denial = Denial(message, self.service.state.default_headers)
-        self._app = AppState.DENYING
-        self._log(str(self._denial.status))
-
-    async def _deny_body(self, message: dict[str, Any]) -> None:
-        denial = self._denial
-        assert denial is not None
-        if self._write_paused:
-            await self._drained()
-            if self._inbox.end is not None:
-                raise ClientDisconnected
-        data, last = denial.body(message)
-        self._write(data)
-        if last:
-            self._app = AppState.CLOSED
-            self._rejected(denial.status)
-
-    def _rejected(self, status: int) -> None:
-        self.service.logger.info("connection rejected (%d %s)", status, phrase(status))
-        self._count()
-        self._hang_up()
-        self._end(ABNORMAL, "")
 
     # -- The application's side ---------------------------------------------------------------------------------------
 
@@ -365,8 +163,11 @@ class WebSocketConnection(asyncio.Protocol):
         gone = self._inbox.end is not None
         if isinstance(exc, asyncio.CancelledError) and self.service.state.draining:
             # The time that a stopping server gives has passed; it says so itself.
+            if self._app is AppState.CONNECTING and not gone:
+                self._answer(503, b"Service Unavailable")
             self._close(GOING_TO_RESTART, "")
             self.phase = CLOSED
+            self._set_deadline()
             self.transport.close()
             return
         if not (gone and isinstance(exc, ClientDisconnected)):
@@ -378,15 +179,6 @@ class WebSocketConnection(asyncio.Protocol):
             self._cut_denial()
         else:
             self._close(SERVER_FAILED, "")
-
-    def _cut_denial(self) -> None:
-        """End a response that the application did not finish, so that the client can tell."""
-        denial = self._denial
-        if denial is not None and denial.untouched:
-            self._answer(500, b"Internal Server Error")
-        else:
-            self.phase = CLOSED
-            self.transport.abort()
 
     async def send(self, message: dict[str, Any]) -> None:
         """ASGI send."""
@@ -434,6 +226,17 @@ class WebSocketConnection(asyncio.Protocol):
             self._deny(message)
         else:
             await self._deny_body(message)
+
+    def _opened(self, early: bytes) -> None:
+        now = self.service.loop.time()
+        self._pings.start(now)
+        if self.service.state.draining and self._retire_at == inf:
+            self._retire_at = now
+        self._set_deadline()
+        if early:
+            self._read(early)
+        if self._reading_paused and self.phase is OPEN:
+            self._resume()
 
     # -- Frames that arrive -------------------------------------------------------------------------------------------
 
@@ -638,36 +441,6 @@ class WebSocketConnection(asyncio.Protocol):
             pings.wait_longer(now)  # the answer may lie in what we do not read
         else:
             self._close(SERVER_FAILED, "keepalive ping timeout")
-
-    # -- Small parts --------------------------------------------------------------------------------------------------
-
-    def _write(self, data: bytes) -> None:
-        if not self.transport.is_closing():
-            self.transport.write(data)
-
-    async def _drained(self) -> None:
-        """Wait until the client has read enough to be sent more, or is gone."""
-        writer = self.service.loop.create_future()
-        self._writers.append(writer)
-        await writer
-
-    def _wake_writers(self) -> None:
-        writers, self._writers = self._writers, []
-        for writer in writers:
-            if not writer.done():
-                writer.set_result(None)
-
-    def _count(self) -> None:
-        """The handshake is answered: one more request is complete."""
-        state = self.service.state
-        state.total_requests += 1
-        if state.total_requests == state.max_requests and state.on_max_requests is not None:
-            state.on_max_requests()
-
-    def _log(self, what: str) -> None:
-        self.service.logger.info(
-            '%s - "WebSocket %s" %s', get_client_addr(self.scope), get_path_with_query_string(self.scope), what
-        )
 
 
 def _as_bytes(data: Any) -> bytes:
