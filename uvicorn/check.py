@@ -60,7 +60,7 @@ def _shown(name: str, value: Any) -> str:
         return " ".join(f"{header}:{content}" for header, content in value)
     if isinstance(value, bool):
         return str(value).lower()
-    return " ".join(value) if isinstance(value, tuple) else str(value) or '""'
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value) or '""'
 
 
 class _Failed(Exception):
