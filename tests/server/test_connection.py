@@ -532,6 +532,29 @@ def test_an_application_that_watches_is_told_of_a_half_close(loop: str) -> None:
     run(job(), loop)
 
 
+@EVENT_LOOPS
+@pytest.mark.parametrize("started", [False, True])
+def test_an_application_that_stops_because_it_was_told_is_not_blamed(started: bool, loop: str) -> None:
+    async def job() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            if started:
+                await send(start())
+                await send(body(b"begun", True))
+            assert (await receive())["type"] == "http.disconnect"
+
+        async with Served(app, **NEVER) as served:
+            client = await served.connect()
+            await client.send(GET)
+            client.half_close()
+            data = await client.rest()
+            assert data.startswith(b"HTTP/1.1 200" if started else b"HTTP/1.1 500")
+            assert not data.endswith(b"0\r\n\r\n")
+            assert served.log == []
+
+    run(job(), loop)
+
+
 # -- Discard and linger ------------------------------------------------------------------------------------------------
 
 
@@ -1111,5 +1134,198 @@ def test_a_trace_tells_of_every_connection() -> None:
             await served.ask()
             await until(lambda: len(served.log) == 2, "both lines are logged")
             assert [line.partition(" - ")[2] for line in served.log] == ["HTTP connection made", "HTTP connection lost"]
+
+    run(job())
+
+
+# -- Rarer ways --------------------------------------------------------------------------------------------------------
+
+
+@EVENT_LOOPS
+def test_a_half_close_behind_the_head_of_the_answer_ends_the_connection_after_it(loop: str) -> None:
+    async def job() -> None:
+        go = asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await send(start(200, (b"content-length", b"5")))
+            await go.wait()
+            await send(body(b"hello"))
+
+        async with Served(app, **NEVER) as served:
+            client = await served.connect()
+            await client.send(GET)
+            while b"\r\n\r\n" not in client.buffer:
+                assert await client.read_more()
+            client.half_close()
+            await until(lambda: served.connection.half_closed, "the half-close was noticed")
+            go.set()
+            response = await client.response()
+            assert (response.body, response.says_close) == (b"hello", False)
+            assert await client.ends() == "eof"
+
+    run(job(), loop)
+
+
+@EVENT_LOOPS
+@pytest.mark.parametrize("version", [b"1.1", b"1.0"])
+def test_a_body_that_goes_bad_in_the_middle_of_the_answer_cuts_it(version: bytes, loop: str) -> None:
+    async def job() -> None:
+        found: list[str] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await send(start())
+            await send(body(b"begun", True))
+            found.append((await receive())["type"])
+            await send(body(b"more"))
+
+        async with Served(app, **(NEVER | {"timeout_request_body": 0.2})) as served:
+            client = await served.connect()
+            if version == b"1.1":
+                await client.send(request("/", b"Transfer-Encoding: chunked", method=b"POST") + b"zz\r\n")
+            else:
+                await client.send(request("/", b"Content-Length: 5", method=b"POST", version=version))
+            data = await client.rest()
+            assert not data.endswith(b"0\r\n\r\n")
+            assert b"more" not in data
+            assert data.count(b"HTTP/1.1") == 1
+            if b"begun" in data:  # nothing was written when the refusal came first
+                assert client.ended == ("eof" if version == b"1.1" else "reset")
+            await until(lambda: found, "the application was told")
+            assert found == ["http.disconnect"]
+
+    run(job(), loop)
+
+
+def test_head_is_refused_and_failed_without_a_body() -> None:
+    async def fails(scope: Any, receive: Any, send: Any) -> None:
+        raise ValueError
+
+    async def job() -> None:
+        async with Served(fails) as served:
+            client = await served.connect()
+            response = await client.ask(request(method=b"HEAD"))
+            assert (response.status, response.all(b"content-length")) == (500, [b"21"])
+            assert await client.ends() == "eof"
+
+    run(job())
+
+
+@EVENT_LOOPS
+def test_an_application_that_sends_and_receives_at_once_has_one_deadline_after_the_other(loop: str) -> None:
+    async def job() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            waiting = asyncio.ensure_future(receive())
+            await asyncio.sleep(0)
+            await send(start())
+            await send(body(b"x" * 10_000_000, True))
+            await send(body(b"y" * 10, True))
+            assert served.connection.deadline < inf, "the client may send now"
+            await waiting
+            await send(body())
+
+        async with Served(app, **NEVER) as served:
+            client = await served.connect(receive_buffer=8192)
+            await client.send(POST5)
+            connection = served.connection
+            await until(lambda: connection.write_paused, "the client does not read")
+            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1_000_000)
+            reading = asyncio.ensure_future(client.response())
+            await until(lambda: not connection.write_paused, "the client reads")
+            await client.send(b"12345")
+            assert len((await reading).body) == 10_000_010
+            assert served.log == []
+
+    run(job(), loop)
+
+
+@EVENT_LOOPS
+def test_an_upgrade_behind_a_paused_reading_is_read_again(loop: str) -> None:
+    frames = b"\x82" * 300_000
+
+    async def job() -> None:
+        Upgraded.made = []
+        gate = Gate()
+        async with Served(gate, ws=Upgraded) as served:
+            client = await served.connect()
+            sending = asyncio.ensure_future(client.send(request("/slow") + UPGRADE + frames))
+            await gate.inside.wait()
+            await until(lambda: served.connection._reading_paused, "reading is paused")
+            gate.go.set()
+            await client.response()
+            await sending
+            await until(lambda: Upgraded.made and len(Upgraded.made[0].data) == len(UPGRADE + frames), "all came")
+
+    run(job(), loop)
+
+
+@pytest.mark.parametrize("part", [b"", b"GET", b"\r\nGET / HTTP/1.1\r\n"])
+def test_a_stop_waits_no_longer_for_the_rest_of_a_head(part: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("uvicorn.server.ending._FRESH_GRACE", 0.1)
+
+    async def job() -> None:
+        async with Served(hello, **NEVER) as served:
+            client = await served.connect()
+            stop(served)
+            await client.send(part)
+            data = await client.rest(within=2)
+            assert is_refusal(data, 408) if part else data == b""
+
+    run(job())
+
+
+def eager(loop: Any, coroutine: Any, *, context: Any = None, **_: Any) -> Any:
+    """A task factory that runs a request's first step at once, as `asyncio.eager_task_factory` of Python 3.12 does."""
+    if coroutine.__qualname__ != "RequestResponseCycle.run":
+        return asyncio.Task(coroutine, loop=loop, context=context)
+    finished = loop.create_future()
+    with pytest.raises(StopIteration):
+        (context or contextvars.copy_context()).run(coroutine.send, None)
+    finished.set_result(None)
+    return finished
+
+
+@pytest.mark.parametrize("count", [1, 3, 20])
+def test_requests_may_be_answered_by_tasks_that_start_eagerly(count: int) -> None:
+    async def job() -> None:
+        async with Served(early) as served:
+            served.loop.set_task_factory(eager)
+            client = await served.connect()
+            raw = request(method=b"POST", body=b"abc") + GET
+            raw += request("/", b"Transfer-Encoding: chunked", method=b"POST") + b"1\r\na\r\n0\r\n\r\n"
+            await client.send(raw * count)
+            for _ in range(3 * count):
+                assert (await client.response()).body == b"early"
+            assert not served.state.tasks
+            assert served.connection.phase == IDLE
+            assert (await client.ask(LAST)).says_close
+            assert await client.ends() == "eof"
+
+    run(job())
+
+
+def test_over_tls_the_scheme_is_https_and_the_end_is_clean(certificates: Any) -> None:
+    async def job() -> None:
+        scopes: list[Any] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            scopes.append(scope)
+            await echo(scope, receive, send)
+
+        settings = {"ssl_keyfile": str(certificates.key), "ssl_certfile": str(certificates.certificate)}
+        async with Served(app, **settings) as served:
+            server = await served.loop.create_server(served.make, "127.0.0.1", 0, ssl=served.config.ssl)
+            port = server.sockets[0].getsockname()[1]
+            for raw, words in (
+                (request(method=b"POST", body=b"x" * 100_000) + LAST, [b"200 OK", b"x" * 100_000]),
+                (b"nonsense\r\n\r\n", [b"400 Bad Request", b"Invalid HTTP request received."]),
+            ):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=certificates.context())
+                writer.write(raw)
+                data = await asyncio.wait_for(reader.read(), 5)
+                assert all(word in data for word in words)
+                writer.close()
+                await writer.wait_closed()
+            assert scopes[0]["scheme"] == "https"
+            server.close()
 
     run(job())

@@ -595,7 +595,8 @@ def test_receive_tells_that_the_client_has_left(how: str, body_sent: int, loop: 
             found.append(await receive())
             await send(start())
             await send(body(b"nobody reads this"))
-            await send({})  # whoever left hears no mistakes either
+            if how == "reset" or body_sent < 5:
+                await send({})  # whoever has gone for good hears no mistakes either
 
         async with Served(app) as served:
             client = await served.connect()
