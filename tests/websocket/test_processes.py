@@ -1,0 +1,130 @@
+"""Two hundred open WebSockets while real processes stop, reload and scale: each gets its close frame, none is cut."""
+
+from __future__ import annotations
+
+import selectors
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support.processes import Running
+from tests.support.wire import Wire
+
+from .harness import Client, close_frame, handshake
+
+MANY = 200
+
+APP = """\
+import os
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while (await receive())["type"] != "lifespan.shutdown":
+            await send({"type": "lifespan.startup.complete"})
+            os.write(1, b"READY\\n")
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    await receive()
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.send", "text": str(os.getpid())})
+    while (message := await receive())["type"] == "websocket.receive":
+        await send(message | {"type": "websocket.send"})
+    os.write(1, b"END %d\\n" % message["code"])  # whole, beside those of other processes
+"""
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="the master needs Linux")
+
+
+def connect(server: Running) -> dict[Client, str]:
+    """Open them all; returns the process that serves each."""
+    clients = {}
+    for _ in range(MANY):
+        client = Client(Wire.connect(server, timeout=15))
+        client.wire.send(handshake())
+        assert client.read_handshake().status == 101
+        clients[client] = client.message()
+    return clients  # type: ignore[return-value]
+
+
+def closed(clients: list[Client], timeout: float = 20) -> Counter[tuple[int | None, str | None]]:
+    """Answer the close frame of each when it comes; returns the codes, and how the connections ended."""
+    deadline = time.monotonic() + timeout
+    found: Counter[tuple[int | None, str | None]] = Counter()
+    with selectors.DefaultSelector() as selector:
+        for client in clients:
+            selector.register(client.wire.sock, selectors.EVENT_READ, client)
+        while found.total() < len(clients):
+            assert time.monotonic() < deadline, f"of {len(clients)} only {found} in {timeout} s"
+            for key, _ in selector.select(1):
+                client = key.data
+                code, _ = client.read_close()
+                client.send(close_frame(code))
+                found[code, client.ended()] += 1
+                selector.unregister(client.wire.sock)
+                client.wire.close()
+    return found
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=linux)])
+def test_a_stop_closes_each_with_1012(uvicorn: Callable[..., Running], workers: int) -> None:
+    server = uvicorn("--workers", workers, "--log-level", "warning", app=APP, ready=None)
+    server.wait_for("READY", count=workers)
+    clients = open_when_listening(server)
+    server.signal(signal.SIGTERM)
+    assert closed(list(clients)) == {(1012, "eof"): MANY}
+    server.wait()
+    assert server.log.count("END 1012") == MANY
+
+
+@linux
+def test_a_rolling_restart_closes_each_with_1012_and_serves_on(uvicorn: Callable[..., Running]) -> None:
+    server = uvicorn("--workers", 2, "--log-level", "warning", app=APP, ready=None)
+    server.wait_for("READY", count=2)
+    clients = open_when_listening(server)
+    server.signal(signal.SIGHUP)
+    assert closed(list(clients)) == {(1012, "eof"): MANY}
+    server.wait_for("END 1012", count=MANY)
+    after = open_when_listening(server)
+    assert set(after.values()).isdisjoint(clients.values())
+    server.signal(signal.SIGTERM)
+    assert closed(list(after)) == {(1012, "eof"): MANY}
+
+
+@linux
+def test_one_worker_less_closes_those_of_its_own_with_1012(uvicorn: Callable[..., Running]) -> None:
+    server = uvicorn("--workers", 2, "--log-level", "warning", app=APP, ready=None)
+    server.wait_for("READY", count=2)
+    clients = open_when_listening(server)
+    share = Counter(clients.values())
+    server.signal(signal.SIGTTOU)
+    deadline = time.monotonic() + 15
+    leaving: list[Client] = []
+    while not leaving:
+        assert time.monotonic() < deadline, "nobody was closed in 15 s"
+        leaving = [client for client in clients if client.wire.is_readable()]
+        time.sleep(0.01)
+    (pid,) = {clients[client] for client in leaving}
+    assert closed([client for client in clients if clients[client] == pid]) == {(1012, "eof"): share[pid]}
+    for client in clients:
+        if clients[client] != pid:
+            client.text("still here")
+            assert client.message() == "still here"
+            client.close()
+            client.wire.close()
+
+
+def open_when_listening(server: Running) -> dict[Client, Any]:
+    deadline = time.monotonic() + 15
+    while True:
+        try:
+            Wire.connect(server).close()
+            break
+        except OSError:
+            assert time.monotonic() < deadline, f"not listening in 15 s: {server.log}"
+            time.sleep(0.02)
+    return connect(server)
