@@ -81,7 +81,7 @@ class Config:
         host: str = "127.0.0.1",
         port: int = 8000,
         uds: str | None = None,
-        fd: int | None = None,
+        fd: int | list[int] | None = None,
         loop: LoopFactoryType | str = "auto",
         http: type[asyncio.Protocol] | HTTPProtocolType | str = "auto",
         http2: bool = False,

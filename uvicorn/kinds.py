@@ -152,6 +152,8 @@ class Unix(NamedTuple):
 
 class Inherited(NamedTuple):
     fd: int
+    name: str = ""
+    """What whoever passed it calls it."""
 
 
 _PORT = integer(0, 65535)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import socket
 import stat
 import sys
+from collections.abc import MutableMapping
 from typing import TYPE_CHECKING
 
 from uvicorn._ansi import style
@@ -38,11 +40,13 @@ class Listener:
         uds: str | None = None,
         host: str | None = None,
         keep_backlog: bool = False,
+        name: str = "",
     ) -> None:
         self.sock = sock
         self.inherited = inherited
         self.uds = uds  # path of the file that we made
         self.host = host  # as it was asked for: "localhost", not what it resolved to
+        self.name = name  # of an inherited one: what systemd calls it
         self._keep_backlog = keep_backlog
         self._inode = _inode(uds) if uds is not None else None
 
@@ -93,11 +97,32 @@ def open_listeners(config: Config) -> list[Listener]:
         for listener in opened:
             listener.close()
         raise
+    if any(listener.inherited for listener in opened):
+        _keep_from_children()
+    if names := [f"{listener.name} = {listener.address}" for listener in opened if listener.name]:
+        logging.getLogger("uvicorn.error").info("Sockets that systemd passed: %s", ", ".join(names))
     return opened
 
 
 def addresses(config: Config) -> list[Tcp | Unix | Inherited]:
-    """Return what to listen on: all of `bind`; without it uds, else fd, else host and port."""
+    """Return what to listen on: all of `bind`; without it uds, else fd, else what systemd passed, else host and port.
+
+    A host or port that somebody asked for goes before systemd's sockets.
+    """
+    passed = passed_by_systemd()
+    found = _asked_for(config)
+    if found is None:
+        return [*passed] or [Tcp(config.host or "", int(config.port))]
+    if passed and not any(isinstance(address, Inherited) for address in found):
+        logging.getLogger("uvicorn.error").warning(
+            "systemd passed %s, not listened on: the settings name other addresses.",
+            "a socket" if len(passed) == 1 else f"{len(passed)} sockets",
+        )
+    return found
+
+
+def _asked_for(config: Config) -> list[Tcp | Unix | Inherited] | None:
+    """Return what the settings name; None if they have only their defaults."""
     if config.bind:
         try:
             return [parse_address(text) for text in config.bind]
@@ -106,8 +131,11 @@ def addresses(config: Config) -> list[Tcp | Unix | Inherited]:
     if config.uds is not None:
         return [Unix(os.fspath(config.uds))]
     if config.fd is not None:
-        return [Inherited(config.fd)]
-    return [Tcp(config.host or "", int(config.port))]
+        given = [config.fd] if isinstance(config.fd, int) else config.fd
+        return [Inherited(fd) for fd in dict.fromkeys(given)]
+    if config.is_given("host") or config.is_given("port"):
+        return [Tcp(config.host or "", int(config.port))]
+    return None
 
 
 def bind_one(config: Config) -> tuple[Listener, RunningLine]:
@@ -145,7 +173,7 @@ def running_lines(listeners: list[Listener], config: Config) -> list[RunningLine
 
 def _open(address: Tcp | Unix | Inherited, config: Config) -> list[Listener]:
     if isinstance(address, Inherited):
-        return [adopt(address.fd, keep_backlog=not config.is_given("backlog"))]
+        return [adopt(address.fd, keep_backlog=not config.is_given("backlog"), name=address.name)]
     if isinstance(address, Unix):
         return [_bind_unix(address.path, config.uds_mode)]
     # With workers, an IPv6 wildcard has always been bound as the system has it (IPv4 too); alone, as IPv6 only.
@@ -297,7 +325,45 @@ def _inode(path: str) -> tuple[int, int] | None:
 # -- inherited ---------------------------------------------------------------------------------------------------------
 
 
-def adopt(fd: int, *, keep_backlog: bool = True) -> Listener:
+def passed_by_systemd(environ: MutableMapping[str, str] | None = None) -> list[Inherited]:
+    """Return the sockets that sd_listen_fds(3) would find, and remove their variables: they are for this process only.
+
+    There are none if the variables were meant for another process, say the shell that started us.
+    """
+    environ = os.environ if environ is None else environ
+    if environ.get("LISTEN_PID") != str(os.getpid()):
+        return []
+    count, names = environ.get("LISTEN_FDS", ""), environ.get("LISTEN_FDNAMES", "").split(":")
+    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+        environ.pop(name, None)
+    if not count.isdecimal():
+        raise ListenError(f"LISTEN_FDS: expected a number of sockets, got {count!r}")
+    names += ["unknown"] * int(count)
+    return [Inherited(_LISTEN_FDS_START + number, names[number] or "unknown") for number in range(int(count))]
+
+
+_LISTEN_FDS_START = 3  # sd_listen_fds(3)
+
+
+def _keep_from_children() -> None:
+    """Close on exec every socket that listens: what a manager has let us inherit beside ours is not for our workers.
+
+    circus, for one, gives each of its sockets to each of its processes; in a child of ours it would stay bound when
+    circus has closed it.
+    """
+    try:
+        found = [int(fd) for fd in os.listdir("/proc/self/fd")]
+    except OSError:  # not on macOS
+        return
+    for fd in found:
+        with contextlib.suppress(OSError):
+            if fd > 2 and os.get_inheritable(fd) and stat.S_ISSOCK(os.fstat(fd).st_mode):
+                with socket.socket(fileno=os.dup(fd)) as sock:
+                    if _is_listening(sock):
+                        os.set_inheritable(fd, False)
+
+
+def adopt(fd: int, *, keep_backlog: bool = True, name: str = "") -> Listener:
     """Take over the listening socket that we were started with as descriptor `fd`. Raises ListenError.
 
     Family and type come from the descriptor. Ours is a copy, closed on exec; what stays at `fd` is closed on exec too,
@@ -327,7 +393,7 @@ def adopt(fd: int, *, keep_backlog: bool = True) -> Listener:
             os.close(null)
     else:
         os.set_inheritable(fd, False)
-    return Listener(sock, inherited=True, keep_backlog=keep_backlog and _is_listening(sock))
+    return Listener(sock, inherited=True, keep_backlog=keep_backlog and _is_listening(sock), name=name)
 
 
 def _way_out(fd: int) -> str:

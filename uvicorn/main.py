@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import IO, TYPE_CHECKING, Any, Literal
 
@@ -182,7 +183,7 @@ def run(
     host: str = "127.0.0.1",
     port: int = 8000,
     uds: str | None = None,
-    fd: int | None = None,
+    fd: int | list[int] | None = None,
     loop: LoopFactoryType | str = "auto",
     http: type[asyncio.Protocol] | HTTPProtocolType | str = "auto",
     http2: bool = False,
@@ -319,14 +320,19 @@ def _reload(config: Config) -> None:
 def _serve(config: Config) -> None:
     """Run one server in this process. The errors of the application keep their traceback; the user's are one line."""
     from uvicorn.failures import describe
-    from uvicorn.notify import Notifier
+    from uvicorn.manager.systemd import Notifier
 
-    notifier = Notifier.take()  # before the application could see its variables
+    notifier = Notifier()
+    for name in ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"):
+        os.environ.pop(name, None)  # they speak to this process, not to what the application starts
     server: Server | None = None
     try:
         config.load_app()  # before there is a loop: an error at import shows nothing else
         server = _mine("Server")(config)
         server.owns_process = True  # SIGHUP and SIGQUIT are its matter too
+        server.on_ready, server.on_accept_stopped = notifier.ready, notifier.stopping
+        if notifier.wake_at != float("inf"):  # systemd wants to see that the loop turns
+            server.on_heartbeat = lambda: notifier.tick(time.monotonic())
         server.run()
     except KeyboardInterrupt:
         pass

@@ -167,7 +167,13 @@ class Settings:
     host: str = _listen("127.0.0.1", "Listen on this address or name.")
     port: int = _listen(8000, "Listen on this port; 0 picks a free one.", integer(0, 65535))
     uds: str | None = _listen(None, "Listen on a UNIX domain socket at this path.")
-    fd: int | None = _listen(None, "Listen on the socket inherited as this file descriptor.", integer(0))
+    fd: tuple[int, ...] | None = _listen(
+        None,
+        "Listen on the socket inherited as this file descriptor. Repeatable. Those that systemd passes (LISTEN_FDS) "
+        "are found without it.",
+        integer(0),
+        many=True,
+    )
     bind: tuple[str, ...] = _listen(
         (),
         "Listen here: host:port, [v6]:port, unix:PATH or fd://N. Repeatable; replaces --host, --port, --uds and --fd.",
@@ -388,7 +394,9 @@ class Settings:
         for one in SETTINGS.values():
             if not one.command_only:
                 value = getattr(self, one.name)
-                found[one.name] = list(value) if one.many else value
+                found[one.name] = list(value) if one.many and value is not None else value
+        if self.fd is not None and len(self.fd) == 1:
+            found["fd"] = self.fd[0]  # a number, as it always was
         for name in ("reload_dirs", "reload_includes", "reload_excludes"):
             found[name] = found[name] or None
         if self.log_config is None:

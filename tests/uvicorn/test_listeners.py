@@ -13,9 +13,20 @@ from typing import Any
 
 import pytest
 
-from tests.support.processes import free_port
+from tests.support.building import ROOT
+from tests.support.processes import Running, free_port
+from tests.support.wire import Wire
 from uvicorn.config import Config
-from uvicorn.listeners import Listener, ListenError, adopt, open_listeners, running_line, running_lines
+from uvicorn.kinds import Inherited
+from uvicorn.listeners import (
+    Listener,
+    ListenError,
+    adopt,
+    open_listeners,
+    passed_by_systemd,
+    running_line,
+    running_lines,
+)
 
 
 def has_ipv6() -> bool:
@@ -394,3 +405,117 @@ def test_accepting_from_an_adopted_socket_works_from_another_thread():
         thread.join(5)
         accepted.pop().close()
         listener.close()
+
+
+# -- passed by systemd -------------------------------------------------------------------------------------------------
+
+
+def variables(**more: str) -> dict[str, str]:
+    return {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "2", **more}
+
+
+def test_what_systemd_passed_is_found_with_its_names_and_once():
+    environ = variables(LISTEN_FDNAMES="web:admin", OTHER="x")
+    assert passed_by_systemd(environ) == [Inherited(3, "web"), Inherited(4, "admin")]
+    assert environ == {"OTHER": "x"}
+    assert passed_by_systemd(environ) == []
+
+
+def test_what_systemd_passed_without_names_has_the_name_of_the_manual():
+    assert passed_by_systemd(variables()) == [Inherited(3, "unknown"), Inherited(4, "unknown")]
+
+
+def test_variables_of_another_process_are_left_alone():
+    environ = variables(LISTEN_PID="1")
+    assert passed_by_systemd(environ) == []
+    assert environ["LISTEN_FDS"] == "2"
+
+
+def test_a_count_that_is_no_number_is_one_line():
+    with pytest.raises(ListenError, match=r"^LISTEN_FDS: expected a number of sockets, got 'x'$"):
+        passed_by_systemd(variables(LISTEN_FDS="x"))
+
+
+PASS = """
+import fcntl, os, sys
+given = [fcntl.fcntl(int(fd), fcntl.F_DUPFD, 50) for fd in sys.argv[1:3]]
+for place, fd in enumerate(given, 3):
+    os.dup2(fd, place)
+os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "2", "LISTEN_FDNAMES": "web:admin"}
+os.execv(sys.executable, [sys.executable, "-m", "uvicorn", *sys.argv[3:]])
+"""
+
+
+def started_as_by_systemd(sockets: list[socket.socket], *options: str, cwd: Path) -> Running:
+    fds = [sock.fileno() for sock in sockets]
+    command = [sys.executable, "-c", PASS, *map(str, fds)]
+    return Running("app:app", *options, command=command, cwd=cwd, pass_fds=fds)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_both_sockets_of_one_unit_are_served(tmp_path: Path, workers: str):
+    (tmp_path / "app.py").write_text(SHOW_ENVIRONMENT)
+    with socket.create_server(("127.0.0.1", 0)) as web, socket.socket(socket.AF_UNIX) as admin:
+        admin.bind(str(tmp_path / "admin"))
+        admin.listen()
+        with started_as_by_systemd([web, admin], "--workers", workers, cwd=tmp_path) as server:
+            server.wait_for("Application startup complete", count=int(workers))
+            port = web.getsockname()[1]
+            server.wait_for(f"Sockets that systemd passed: web = 127.0.0.1:{port}, admin = unix:{tmp_path}/admin")
+            for address in (port, tmp_path / "admin"):
+                with Wire.connect(address) as wire:
+                    assert wire.request(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").body == b"[]"
+            server.stop()
+        assert (tmp_path / "admin").exists()
+
+
+SHOW_ENVIRONMENT = """
+import os
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while True:
+            message = await receive()
+            await send({"type": message["type"] + ".complete"})
+    found = sorted(n for n in os.environ if n.startswith(("LISTEN_", "NOTIFY_", "WATCHDOG_")))
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": repr(found).encode()})
+"""
+
+
+def test_an_address_that_is_asked_for_goes_before_systemds(tmp_path: Path):
+    (tmp_path / "app.py").write_text(SHOW_ENVIRONMENT)
+    port = free_port()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as web,
+        socket.create_server(("127.0.0.1", 0)) as other,
+        started_as_by_systemd([web, other], "--port", str(port), cwd=tmp_path) as server,
+    ):
+        server.wait_for("systemd passed 2 sockets, not listened on")
+        server.wait_for("Uvicorn running on")
+        assert connects(("127.0.0.1", port))
+
+
+def test_fd_may_be_given_several_times(tmp_path: Path):
+    (tmp_path / "app.py").write_text(SHOW_ENVIRONMENT)
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
+        fds = (one.fileno(), two.fileno())
+        options = [text for fd in fds for text in ("--fd", str(fd))]
+        with Running("app:app", *options, cwd=tmp_path, pass_fds=fds) as server:
+            server.wait_for("Uvicorn running on", count=2)
+            for sock in (one, two):
+                with Wire.connect(sock.getsockname()[1]) as wire:
+                    assert wire.request(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").status == 200
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_sockets_that_are_not_ours_are_kept_from_workers(tmp_path: Path):
+    (tmp_path / "app.py").write_text((ROOT / "tests" / "contrib" / "app.py").read_text())
+    with socket.create_server(("127.0.0.1", 0)) as ours, socket.create_server(("127.0.0.1", 0)) as foreign:
+        fds = (ours.fileno(), foreign.fileno())
+        ports = [sock.getsockname()[1] for sock in (ours, foreign)]
+        with Running("app:app", "--workers", 2, "--fd", fds[0], cwd=tmp_path, pass_fds=fds) as server:
+            server.wait_for("Application startup complete", count=2)
+            with Wire.connect(ports[0]) as wire:
+                answer = wire.request(b"GET /fds HTTP/1.1\r\nHost: a\r\n\r\n").body.decode()
+    assert str(ports[0]) in answer
+    assert str(ports[1]) not in answer
