@@ -47,12 +47,16 @@ def run_config(config: Config) -> int:
 
 
 def _run(make_source: Callable[[], Source], *, hosted: bool) -> int:
+    import contextlib
     import logging
+    import os
 
     from uvicorn.errors import UsersError
     from uvicorn.listeners import open_listeners
 
+    from .credentials import Credentials
     from .master import Master
+    from .pidfile import PidFile
     from .process import AVAILABLE, subreaper
 
     logger = logging.getLogger("uvicorn.error")
@@ -61,16 +65,18 @@ def _run(make_source: Callable[[], Source], *, hosted: bool) -> int:
         return STARTUP_FAILURE
     try:
         source = make_source()
-        listeners = open_listeners(source.config)
-    except UsersError as error:
-        logger.error("%s", error)
-        return error.exit_code
-    try:
-        with subreaper():
+        config = source.config
+        credentials = Credentials.of(config.user, config.group)
+        with contextlib.ExitStack() as stack:
+            if config.pid is not None:
+                stack.callback(PidFile(config.pid).close)
+            listeners = open_listeners(config)
+            for listener in listeners:
+                stack.callback(listener.close)
+                if credentials is not None and listener.uds is not None:
+                    os.chown(listener.uds, credentials.user, credentials.group)
+            stack.enter_context(subreaper())
             return Master(source, listeners, hosted=hosted).run()
     except UsersError as error:
         logger.error("%s", error)
         return error.exit_code
-    finally:
-        for listener in listeners:
-            listener.close()

@@ -19,7 +19,7 @@ from dataclasses import replace
 from uvicorn.errors import UsersError
 from uvicorn.listeners import Listener, running_lines
 
-from . import report
+from . import logs, report, titles
 from .backoff import SETTLED_AFTER, Backoff
 from .channel import Channel
 from .handle import WorkerHandle
@@ -34,6 +34,7 @@ from .messages import (
     Leaving,
     Message,
     Ready,
+    Reopen,
     Retire,
     Starting,
     Stop,
@@ -43,8 +44,9 @@ from .messages import (
 from .nursery import Nursery
 from .plan import Order, Phase, Spawn, Tell, Wish, plan
 from .process import ExitStatus, Process, dead_children, oom_kills, reap_stranger
-from .recipe import Source, working_directory
+from .recipe import Source, name_of, working_directory
 from .signals import COMMANDS, Command, Inbox
+from .systemd import Notifier
 from .tuning import limits, recycling, thresholds
 from .worker import COMING, Action, Event, State
 
@@ -87,6 +89,9 @@ class Master:
         self._wake_at = -math.inf
         self._strangers = False
         self._limits = limits(source.config)
+        self._notifier = Notifier({} if hosted else None)
+        self._stop_at = math.inf
+        self._had_terminal = not hosted and _has_terminal()
         self._health = Health(
             thresholds(source.config),
             recycling(source.config),
@@ -107,15 +112,22 @@ class Master:
             for message, color_message, args in running_lines(self._listeners, config):
                 logger.info(message, *args, extra={"color_message": color_message})
             report.parent("Started", self._pid)
+            if not self._hosted:
+                titles.set_title("master", name_of(config))
+            self._notifier.starting(time.monotonic())
             while not self._is_over():
                 self._lap()
             report.parent("Stopping", self._pid)
         return self._exit_code
 
     def _lap(self) -> None:
-        self._health.look(self._workers.values(), time.monotonic())
+        now = time.monotonic()
+        if now >= self._stop_at:
+            self._stop(Order.STOP)
+        self._health.look(self._workers.values(), now)
         self._move()
-        self._loop.wait(min(self._wake_at, self._health.wake_at))
+        self._notifier.tick(time.monotonic())
+        self._loop.wait(min(self._wake_at, self._health.wake_at, self._notifier.wake_at, self._stop_at))
         if self._strangers:
             self._reap_strangers()
 
@@ -148,9 +160,15 @@ class Master:
         if before.phase is not Phase.STEADY and wish.phase is Phase.STEADY:
             ready = sum(worker.state is State.READY for worker in self._workers.values())
             report.reloaded(ready, wish.target, now - self._rollout_began)
+            self._notifier.ready()
         if not self._established and not wish.stop:
             ready_slots = {w.slot for w in self._workers.values() if w.state is State.READY}
             self._established = ready_slots >= set(range(1, wish.wanted + 1))
+            if self._established:
+                self._notifier.ready()
+        ready = sum(worker.state is State.READY for worker in self._workers.values())
+        partial = ", partial" if wish.phase is Phase.HALTED else ""
+        self._notifier.status(f"{ready} of {wish.wanted} workers ready, generation {wish.target}{partial}")
         used = {worker.generation for worker in self._workers.values()}
         self._nursery.retain(set() if wish.stop else wish.generations, used)
 
@@ -167,15 +185,27 @@ class Master:
             case Command.REAP:
                 self._strangers = not self._hosted  # else they are the host's to reap
             case Command.STOP:
-                again = self._wish.stop and number is signal.SIGINT
-                if not self._wish.stop:
-                    logger.info("Received %s, exiting.", number.name)
-                self._stop(Order.FORCE if again else Order.STOP)
+                self._stop_asked(number)
             case Command.STOP_FAST:
                 logger.info("Received %s, exiting at once.", number.name)
                 self._stop(Order.CANCEL)
-            case _ if self._wish.stop:
+            case Command.REOPEN:
+                logger.info("Received %s, opening %d log files again.", number.name, logs.reopen())
+                for worker in self._workers.values():
+                    if worker.state in (State.READY, State.DRAINING, State.STARTING):
+                        worker.channel.send(Reopen())
+            case Command.DUMP:
+                for worker in self._workers.values():
+                    self._health.dump(worker, time.monotonic())
+            case _ if self._wish.stop or self._stop_at < math.inf:
                 pass
+            case Command.RETIRE_ALL:
+                if not self._had_terminal:
+                    logger.info("Received %s, retiring all workers; SIGHUP brings them back.", number.name)
+                    self._wish = replace(self._wish, wanted=0)
+            case Command.RELOAD if self._had_terminal and not _has_terminal():
+                logger.info("Received SIGHUP, and the terminal is gone: exiting.")
+                self._stop(Order.STOP)
             case Command.RELOAD:
                 logger.info("Received SIGHUP, restarting processes.")
                 self._reload()
@@ -189,8 +219,23 @@ class Master:
                 else:
                     self._wish = replace(self._wish, wanted=self._wish.wanted - 1)
 
+    def _stop_asked(self, number: signal.Signals) -> None:
+        again = self._wish.stop or self._stop_at < math.inf
+        delay = self._source.config.shutdown_delay
+        if again and number is signal.SIGINT:
+            self._stop(Order.FORCE if self._wish.stop else Order.STOP)
+        elif not again and delay > 0 and number is signal.SIGTERM:
+            logger.info("Received %s, exiting in %s; until then all is served.", number.name, report.seconds(delay))
+            self._stop_at = time.monotonic() + delay
+            self._notifier.stopping()
+        elif not again:
+            logger.info("Received %s, exiting.", number.name)
+            self._stop(Order.STOP)
+
     def _stop(self, order: Order) -> None:
+        self._stop_at = math.inf
         if not self._wish.stop:
+            self._notifier.stopping()
             # First of all: whoever comes by the path from now on is refused at once, not reset in a moment.
             for listener in self._listeners:
                 listener.unlink()
@@ -211,7 +256,8 @@ class Master:
         self._newest += 1
         if self._wish.phase is Phase.STEADY:
             self._rollout_began = time.monotonic()
-        if config.workers != before.workers:
+        self._notifier.reloading(time.monotonic())
+        if config.workers != before.workers or not self._wish.wanted:
             self._wish = replace(self._wish, wanted=max(1, config.workers))
         self._wish = replace(self._wish, surge=config.surge).begin(self._newest)
         self._backoff.forget()
@@ -380,6 +426,8 @@ class Master:
             return
         older = sum(worker.generation != generation for worker in self._workers.values())
         report.rollout_failed(before, self._wish, reason, older)
+        if self._wish.phase in (Phase.STEADY, Phase.HALTED):
+            self._notifier.ready()
 
     def _give_up(self) -> None:
         self._exit_code = STARTUP_FAILURE
@@ -426,3 +474,14 @@ class Master:
             listener.close()
         self._loop.close()
         self._inbox.close()
+
+
+def _has_terminal() -> bool:
+    """Say whether we were started on a terminal that is still there."""
+    try:
+        if not os.isatty(0):
+            return False
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True

@@ -90,6 +90,11 @@ class Force:
     """End at once."""
 
 
+@dataclass(frozen=True, slots=True)
+class Reopen:
+    """Open the log files again."""
+
+
 # -- template to master --
 
 
@@ -150,6 +155,7 @@ Message: TypeAlias = (
     | Stop
     | Cancel
     | Force
+    | Reopen
     | Loaded
     | NotLoaded
     | Forked

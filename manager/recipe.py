@@ -40,6 +40,11 @@ class Recipe:
     late_paths: list[str]
     """Those that may be searched only when the server is imported: where the application's modules lie."""
     argv: list[str]
+    name: str
+    """For process titles."""
+    umask: int | None
+    credentials: list[Any] | None
+    """uid, gid and name to become before anything of the user's is imported; None: stay who we are."""
     listeners: list[int]
     """Descriptors of the sockets, under the numbers that they have in the template."""
     preload: bool
@@ -181,6 +186,11 @@ def load_config(recipe: Recipe) -> Config:
     if config.timeout_graceful_shutdown is None:
         config.timeout_graceful_shutdown = GRACE_UNDER_A_MASTER
     return config
+
+
+def name_of(config: Config) -> str:
+    """Return what process titles call this server."""
+    return config.proc_name or (config.app if isinstance(config.app, str) else "app")
 
 
 def working_directory() -> str:

@@ -22,6 +22,9 @@ class Command(Enum):
     MORE = "one worker more"
     LESS = "one worker less"
     REAP = "reap"
+    REOPEN = "reopen log files"
+    RETIRE_ALL = "retire all workers"
+    DUMP = "log all stacks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +53,20 @@ COMMANDS: Mapping[signal.Signals, Meaning] = {
     ),
     signal.SIGTTIN: Meaning(Command.MORE, "One worker more."),
     signal.SIGTTOU: Meaning(Command.LESS, "One worker less, down to one."),
+    signal.SIGUSR1: Meaning(Command.REOPEN, "Open the log files again, here and in all workers (for logrotate)."),
+    signal.SIGWINCH: Meaning(
+        Command.RETIRE_ALL,
+        "Retire all workers and keep the master with its sockets; SIGHUP brings them back. Not on a terminal, where it "
+        "only means that the window was resized.",
+    ),
     signal.SIGCHLD: Meaning(Command.REAP, "Sent by the kernel when a child ends."),
 }
+
+if hasattr(signal, "SIGPWR"):
+    COMMANDS = {
+        **COMMANDS,
+        signal.SIGPWR: Meaning(Command.DUMP, "Log the stacks of all threads of all workers, and the requests inside."),
+    }
 
 FOR_THE_MASTER = tuple(
     number

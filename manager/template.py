@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, NoReturn
 
 from uvicorn.settings import Settings
 
-from . import worker_main
+from . import titles, worker_main
 from .channel import Channel
+from .credentials import Credentials
 from .messages import PROTOCOL, Fork, Forked, Loaded, NotForked, NotLoaded
 from .process import die_with_parent, fork_adopted
-from .recipe import Recipe
+from .recipe import Recipe, load_config
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -59,11 +60,19 @@ def main(recipe_fd: int, channel_fd: int, mode: str = "") -> NoReturn:
     os.chdir(recipe.directory)
     load_environment(recipe)
     import_server(recipe)
+    titles.set_title("template", recipe.name)
+    prepared = None
+    if recipe.credentials is not None:
+        prepared = prepare_as_root(recipe)
+        Credentials(*recipe.credentials).assume()
+        die_with_parent(recipe.master)
+    if recipe.umask is not None:
+        os.umask(recipe.umask)
     sys.path[:] = recipe.sys_path
     sys.argv[:] = recipe.argv
-    config = None
+    config = prepared
     if recipe.preload and mode != "bare":
-        config = load_application(recipe, channel)
+        config = load_application(recipe, prepared, channel)
         if threads := [one.name for one in threading.enumerate() if one is not threading.main_thread()]:
             start_again_without(threads, recipe, recipe_fd, channel)
         if (count := len(os.listdir("/proc/self/task"))) > 1:
@@ -79,14 +88,25 @@ def main(recipe_fd: int, channel_fd: int, mode: str = "") -> NoReturn:
     gc.freeze()
     from uvicorn import __version__
 
-    channel.send(Loaded(PROTOCOL, __version__, config is not None))
+    channel.send(Loaded(PROTOCOL, __version__, config is not None and config.loaded))
     serve(channel, recipe, config)
 
 
-def load_application(recipe: Recipe, channel: Channel) -> Config:
+def prepare_as_root(recipe: Recipe) -> Config | None:
+    """Do what only root may: open the log files, read the TLS keys. None if even that would run code of the user's."""
+    if recipe.settings is None or Settings.from_json(recipe.settings).log_config is not None:
+        return None
+    config = load_config(recipe)
+    if config.is_ssl and config.ssl_context_factory is None:
+        context = config._load_ssl()
+        config._load_ssl = lambda: context  # type: ignore[method-assign]
+    return config
+
+
+def load_application(recipe: Recipe, prepared: Config | None, channel: Channel) -> Config:
     """Import the application here; if it cannot be, say why and end."""
     try:
-        return worker_main.load(recipe)
+        return worker_main.load(recipe, prepared)
     except SystemExit:
         reason = "the application could not be loaded"
     except BaseException as error:

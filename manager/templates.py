@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .channel import Channel
+from .credentials import Credentials
 from .handle import WorkerHandle
 from .messages import Fork
 from .process import Process, exec_child
-from .recipe import Recipe, Source
+from .recipe import Recipe, Source, name_of
 
 # Nothing of the user's may be found before what it shadows is imported: not the module `signal` in his working
 # directory. So those paths come last until the server is imported; `template.main` puts them where they were.
@@ -62,12 +63,16 @@ class Template:
         try:
             os.set_blocking(voice, False)
             os.write(speaker, b"!")
+            credentials = Credentials.of(source.config.user, source.config.group)
             recipe = Recipe(
                 master=os.getpid(),
                 generation=generation,
-                directory=directory,
+                directory=os.path.join(directory, source.config.chdir or ""),
                 listeners=list(listeners),
                 preload=source.config.preload,
+                name=name_of(source.config),
+                umask=source.config.umask,
+                credentials=None if credentials is None else [credentials.user, credentials.group, credentials.name],
                 board=board,
                 voice=voice,
                 **source.ingredients(),

@@ -13,7 +13,7 @@ import traceback
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from . import signals, witness
+from . import logs, signals, titles, witness
 from .channel import Channel
 from .liveness import BEAT
 from .messages import (
@@ -25,6 +25,7 @@ from .messages import (
     Fork,
     Leaving,
     Ready,
+    Reopen,
     Retire,
     Starting,
     Stop,
@@ -80,6 +81,7 @@ def _become_a_worker(recipe: Recipe, fork: Fork, channel: Channel, between: int)
     for name in NOT_OURS:
         os.environ.pop(name, None)
     os.environ["UVICORN_WORKER"] = str(fork.slot)
+    titles.set_title(f"worker {fork.slot}", recipe.name)
     random.seed()  # else all workers would draw what the template would have drawn
     if not wait_for_adoption(between, recipe.master):
         os._exit(0)
@@ -91,8 +93,8 @@ def _become_a_worker(recipe: Recipe, fork: Fork, channel: Channel, between: int)
 def _serve(recipe: Recipe, config: Config | None, fork: Fork, channel: Channel, dump_fd: int) -> int:
     voice = Voice(recipe.voice)
     try:
-        if config is None:
-            config = load(recipe)
+        if config is None or not config.loaded:
+            config = load(recipe, config)
     except SystemExit as error:
         channel.send(Failed("the application could not be loaded"))
         return error.code if isinstance(error.code, int) and error.code else STARTUP_FAILURE
@@ -117,10 +119,10 @@ def _serve(recipe: Recipe, config: Config | None, fork: Fork, channel: Channel, 
     return 0
 
 
-def load(recipe: Recipe) -> Config:
-    """Make the Config and import the application."""
+def load(recipe: Recipe, config: Config | None = None) -> Config:
+    """Make the Config, unless it was made while that needed root, and import the application."""
     voice_filter = Voice(recipe.voice)
-    config = load_config(recipe)
+    config = config or load_config(recipe)
     logger.addFilter(voice_filter)
     try:
         config.load()
@@ -246,6 +248,9 @@ def worker_server(config: Config, channel: Channel, voice: Voice, board: Scorebo
 
         def _on_commands(self) -> None:
             for message in channel.pending():
+                if isinstance(message, Reopen):
+                    logs.reopen()
+                    continue
                 self.told = True
                 if isinstance(message, Retire):
                     self.retire()

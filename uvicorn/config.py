@@ -139,6 +139,12 @@ class Config:
         limit_worker_lifetime: float = 0.0,
         limit_worker_lifetime_jitter: float = 0.0,
         limit_worker_memory: int | None = None,
+        pid: str | None = None,
+        user: str | None = None,
+        group: str | None = None,
+        umask: int | None = None,
+        chdir: str | None = None,
+        proc_name: str | None = None,
         shutdown_delay: float = 0.0,
         timeout_worker_boot: float = 300.0,
         timeout_request_header: float = 10.0,
@@ -198,6 +204,12 @@ class Config:
         self.limit_worker_lifetime = limit_worker_lifetime
         self.limit_worker_lifetime_jitter = limit_worker_lifetime_jitter
         self.limit_worker_memory = limit_worker_memory
+        self.pid = pid
+        self.user = user
+        self.group = group
+        self.umask = umask
+        self.chdir = chdir
+        self.proc_name = proc_name
         self.shutdown_delay = shutdown_delay
         self.timeout_keep_alive = timeout_keep_alive
         self.timeout_notify = timeout_notify

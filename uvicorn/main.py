@@ -239,6 +239,12 @@ def run(
     limit_worker_lifetime: float = 0.0,
     limit_worker_lifetime_jitter: float = 0.0,
     limit_worker_memory: int | None = None,
+    pid: str | None = None,
+    user: str | None = None,
+    group: str | None = None,
+    umask: int | None = None,
+    chdir: str | None = None,
+    proc_name: str | None = None,
     shutdown_delay: float = 0.0,
     timeout_worker_boot: float = 300.0,
     timeout_request_header: float = 10.0,
@@ -298,7 +304,9 @@ def _reload(config: Config) -> None:
     import logging
 
     from uvicorn.listeners import open_listeners, running_lines
+    from uvicorn.reload.jobs import preparation
 
+    preparation()  # in a main module without its guard this raises what explains it, before the port is in use
     logger = logging.getLogger("uvicorn.error")
     target = _mine("Server")(config).run
     try:

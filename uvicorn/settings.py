@@ -212,9 +212,15 @@ class Settings:
         "Replace a worker that takes more than this many MiB in three measurements in a row.",
         integer(1),
     )
+    pid: str | None = _worker(None, "Under a master: write its process id to this file, and lock it.")
+    user: str | None = _worker(None, "Run workers as this user (name or number); the master must be started as root.")
+    group: str | None = _worker(None, "Run workers with this group (name or number).")
+    umask: int | None = _worker(None, "File mode mask of workers, in octal.", MODE)
+    chdir: str | None = _worker(None, "Workers change to this directory before they import APP.", EXISTING_PATH)
+    proc_name: str | None = _worker(None, "Name in the process titles (needs setproctitle); APP if not given.")
     shutdown_delay: float = _worker(
         0.0,
-        "At a stop, serve on for this long first, until load balancers send no more.",
+        "Under a master: at SIGTERM, serve on for this long first, until load balancers send no more.",
         SECONDS,
     )
     timeout_worker_boot: float = _worker(300.0, "How long a worker may take from its start until it serves.", SECONDS)

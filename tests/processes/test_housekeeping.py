@@ -1,0 +1,195 @@
+"""Pid file, user, umask, directories, log files, service managers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import socket
+import stat
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.processes.apps import PID, before
+from tests.processes.helpers import all_ready, get, request, until, worker_pids
+from tests.support.wire import Wire
+
+
+def start(uvicorn, *args, app=PID, workers=2, **options):
+    server = uvicorn("--workers", workers, "--no-access-log", *args, app=app, **options)
+    all_ready(server, workers)
+    return server
+
+
+def test_a_pid_file_names_the_master_and_keeps_a_second_one_out(uvicorn, tmp_path):
+    path = tmp_path / "web.pid"
+    server = start(uvicorn, "--pid", path)
+    assert int(path.read_text()) == server.pid
+    second = uvicorn("--workers", "2", "--pid", path, app=PID, ready=None)
+    assert second.wait() == 3
+    assert f"belongs to a server that runs (pid {server.pid})" in second.log
+    server.stop()
+    assert not path.exists()
+
+
+def test_log_files_are_opened_again(uvicorn, tmp_path):
+    (tmp_path / "log.json").write_text(
+        '{"version": 1, "disable_existing_loggers": false,'
+        '"handlers": {"file": {"class": "logging.FileHandler", "filename": "web.log"},'
+        '             "err": {"class": "logging.StreamHandler"}},'
+        '"loggers": {"uvicorn": {"handlers": ["err"], "level": "INFO"},'
+        '            "uvicorn.access": {"handlers": ["file"], "level": "INFO", "propagate": false}}}'
+    )
+    server = uvicorn("--workers", "2", "--log-config", "log.json", app=PID)
+    all_ready(server, 2)
+    get(server, "/pid")
+    until(lambda: (tmp_path / "web.log").stat().st_size, "the request is logged")
+    (tmp_path / "web.log").rename(tmp_path / "web.log.1")
+    server.signal(signal.SIGUSR1)
+    server.wait_for("Received SIGUSR1")
+    time.sleep(0.2)  # the workers are told after that line
+    for _ in range(8):
+        get(server, "/pid")
+    until(lambda: (tmp_path / "web.log").stat().st_size, "requests are logged in the new file")
+
+
+def test_all_stacks_are_logged_on_request(uvicorn):
+    server = start(uvicorn)
+    with Wire.connect(server.address) as wire:
+        wire.send(request("/sleep/3"))
+        time.sleep(0.2)
+        server.signal(signal.SIGPWR)
+        server.wait_for(r"was asked for its stacks", count=2)
+        server.wait_for("GET /sleep/3 from 127")
+    assert get(server, "/") == b"hello"
+
+
+def test_all_workers_can_be_retired_and_brought_back(uvicorn):
+    server = start(uvicorn)
+    server.signal(signal.SIGWINCH)
+    until(lambda: not worker_pids(server), "no worker is left", 10, server)
+    assert server.process.poll() is None
+    with Wire.connect(server.address, timeout=15) as wire:
+        wire.send(request("/"))
+        server.signal(signal.SIGHUP)
+        assert wire.read_response().body == b"hello"  # it waited in the queue
+
+
+def test_a_stop_may_be_delayed_while_all_is_served(uvicorn):
+    server = start(uvicorn, "--shutdown-delay", "1.5")
+    began = time.monotonic()
+    server.signal(signal.SIGTERM)
+    server.wait_for("Received SIGTERM, exiting in 1.5 s")
+    while time.monotonic() - began < 1.0:
+        assert get(server, "/") == b"hello"
+    assert server.wait() == 0
+    assert time.monotonic() - began >= 1.5
+
+
+def test_a_service_manager_hears_of_it_all(uvicorn, tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(tmp_path / "notify"))
+        sock.settimeout(20)
+        heard: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+        def listen():  # at once, as systemd does: the kernel keeps ten datagrams only
+            with contextlib.suppress(OSError):
+                while True:
+                    for line in sock.recv(999).decode().split("\n"):
+                        heard.put(line)
+
+        threading.Thread(target=listen, daemon=True).start()
+
+        def wait_for(line):
+            while heard.get(timeout=20) != line:
+                pass
+
+        server = start(uvicorn, env={"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "400000"})
+        wait_for("READY=1")
+        wait_for("WATCHDOG=1")
+        server.signal(signal.SIGHUP)
+        wait_for("RELOADING=1")
+        wait_for("READY=1")
+        (tmp_path / "app.py").write_text("raise RuntimeError")
+        server.signal(signal.SIGHUP)
+        wait_for("RELOADING=1")
+        wait_for("READY=1")
+        server.signal(signal.SIGTERM)
+        wait_for("STOPPING=1")
+        assert server.wait() == 0
+
+
+def test_sockets_of_a_socket_unit_are_found(uvicorn, tmp_path):
+    with socket.socket() as one, socket.socket() as two:
+        for sock in (one, two):
+            sock.bind(("127.0.0.1", 0))
+            sock.listen()
+        low = [os.dup(one.fileno()), os.dup(two.fileno())]
+        script = tmp_path / "activate.py"
+        script.write_text(
+            "import os, sys\n"
+            f"os.dup2({low[0]}, 3); os.dup2({low[1]}, 4)\n"
+            "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='2')\n"
+            "os.execv(sys.executable, [sys.executable, '-m', 'uvicorn', 'app:app', '--workers', '2'])\n"
+        )
+        (tmp_path / "app.py").write_text(PID)
+        from tests.support.processes import PYTHON
+
+        server = uvicorn("app:app", "--port", "1", command=[PYTHON, str(script)], pass_fds=low, ready="Started parent")
+        all_ready(server, 2)
+        for sock in (one, two):
+            with Wire.connect(sock.getsockname()) as wire:
+                assert wire.request(request("/")).body == b"hello"
+        server.stop()
+        for fd in low:
+            os.close(fd)
+
+
+def test_workers_have_the_umask_and_the_directory_that_were_asked_for(uvicorn, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    app = before("import os", "os.close(os.open('made', os.O_CREAT | os.O_WRONLY, 0o666))")
+    start(uvicorn, "--umask", "027", "--chdir", tmp_path / "elsewhere", "--app-dir", tmp_path, app=app)
+    made = tmp_path / "elsewhere" / "made"
+    assert stat.S_IMODE(made.stat().st_mode) == 0o640
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_workers_run_as_another_user_and_still_die_with_the_master(uvicorn, tmp_path):
+    for directory in (tmp_path, *tmp_path.parents):
+        if directory.owner() == "root" and directory != directory.parent and "pytest" in str(directory):
+            directory.chmod(0o755)
+    app = before("import os", "os.write(1, f'uid {os.getuid()} {os.getgid()}\\n'.encode())")
+    server = start(uvicorn, "--user", "nobody", "--uds", tmp_path / "web.sock", app=app)
+    import pwd
+
+    nobody = pwd.getpwnam("nobody")
+    assert server.log.count(f"uid {nobody.pw_uid} {nobody.pw_gid}") == 2
+    assert (tmp_path / "web.sock").stat().st_uid == nobody.pw_uid
+    pids = server.descendants()
+    os.kill(worker_pids(server, 2)[0], signal.SIGKILL)
+    all_ready(server, 3)
+    pids = server.descendants()
+    server.signal(signal.SIGKILL)
+    until(lambda: not set(pids) & set(server.descendants()), "all are gone", 3)
+
+
+def test_a_user_that_does_not_exist_is_told(uvicorn):
+    server = uvicorn("--workers", "2", "--user", "no-such-user", app=PID, ready=None)
+    assert server.wait() == 3
+    assert "user: there is no user 'no-such-user'" in server.log
+
+
+def test_processes_have_titles_where_setproctitle_is_there(uvicorn):
+    pytest.importorskip("setproctitle")
+    server = start(uvicorn, "--proc-name", "shop")
+    titles = [f"uvicorn: {role} [shop]" for role in ("master", "template", "worker 1", "worker 2")]
+
+    def named() -> bool:
+        lines = [Path(f"/proc/{pid}/cmdline").read_text().strip("\0") for pid in server.tree()]
+        return sorted(lines) == titles
+
+    until(named, f"processes are called {titles}", 5, server)
