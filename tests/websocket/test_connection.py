@@ -658,3 +658,24 @@ def test_no_interval_means_no_pings(engine: str, interval: float | None) -> None
         assert client.message() == "x"
         connection = served.call(lambda: next(iter(served.connections)))
         assert connection.deadline == float("inf")
+
+
+# -- Other loops, other parsers --
+
+
+@pytest.mark.parametrize(("loop", "http"), [("asyncio", "h11"), ("asyncio", "httptools"), ("uvloop", "h11")])
+def test_the_same_on_other_loops_and_behind_other_parsers(engine: str, loop: str, http: str) -> None:
+    with Served(echo, engine, loop=loop, http=http) as served:
+        with served.open(early=frame(TEXT, b"early")) as client:
+            assert client.message() == "early"
+            for length in LENGTHS:
+                client.binary(b"x" * length)
+                assert client.message() == b"x" * length
+            client.send(frame(TEXT, b"last"), frame(0xB))
+            assert client.message() == "last"
+            assert client.read_close()[0] == 1002
+            assert client.ended() == "eof"
+        with served.open() as client:
+            assert client.close(1001, "bye") == (1001, "bye")
+        app_errors = served.errors
+    assert app_errors == []
