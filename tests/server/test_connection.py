@@ -168,6 +168,7 @@ def test_an_application_that_waits_for_nobody_has_all_the_time(loop: str) -> Non
             await client.send(request("/slow", b"Content-Length: 5", method=b"POST"))
             await left_alone(client, 0.3)
             await client.send(b"12345")
+            await until(lambda: served.connection.cycle.buffered == 5, "the body has arrived")
             gate.go.set()
             assert (await client.response()).body == b"12345"
 
@@ -177,11 +178,11 @@ def test_an_application_that_waits_for_nobody_has_all_the_time(loop: str) -> Non
 @EVENT_LOOPS
 def test_a_body_that_goes_on_arriving_is_not_late(loop: str) -> None:
     async def job() -> None:
-        async with Served(echo, timeout_request_body=0.3) as served:
+        async with Served(echo, timeout_request_body=0.8) as served:
             client = await served.connect()
             await client.send(POST5)
             for octet in b"12345":
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.2)
                 await client.send(bytes([octet]))
             assert (await client.response()).body == b"12345"
 
@@ -227,7 +228,7 @@ def test_a_body_that_was_given_up_waiting_for_has_no_deadline() -> None:
 @pytest.mark.parametrize("together", [True, False])
 def test_empty_lines_behind_a_body_begin_no_request(pause: bytes, together: bool, loop: str) -> None:
     async def job() -> None:
-        settings = NEVER | {"timeout_keep_alive": 0.2, "timeout_request_header": 0.1}
+        settings = NEVER | {"timeout_keep_alive": 0.5, "timeout_request_header": 0.2}
         async with Served(echo, **settings) as served:
             post = request(method=b"POST", body=b"abc")
             client = await served.connect()
@@ -403,12 +404,12 @@ def test_a_client_that_reads_nothing_is_reset(what: str, loop: str) -> None:
 def test_a_client_that_reads_slowly_gets_everything(loop: str) -> None:
     async def job() -> None:
         messages = [body(b"x" * 100_000, True) for _ in range(60)]
-        async with Served(sends(start(), *messages, body()), **(NEVER | {"timeout_write": 0.5})) as served:
+        async with Served(sends(start(), *messages, body()), **(NEVER | {"timeout_write": 0.8})) as served:
             client = await served.connect(receive_buffer=8192)
             await client.send(GET)
             await until(lambda: served.connection.write_paused, "the buffers are full")
             for _ in range(10):
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.15)
                 client.buffer += await served.loop.sock_recv(client.sock, 50_000)
             assert len((await client.response()).body) == 6_000_000
 
@@ -773,7 +774,7 @@ def test_a_stop_in_the_middle_of_an_upload_that_was_answered_keeps_the_answer(lo
 @EVENT_LOOPS
 def test_retiring_leaves_idle_connections_a_last_request(loop: str) -> None:
     async def job() -> None:
-        async with Served(hello, **(NEVER | {"timeout_keep_alive": 0.4})) as served:
+        async with Served(hello, **(NEVER | {"timeout_keep_alive": 1})) as served:
             asks, silent = await served.connect(), await served.connect()
             await asks.ask(GET)
             await silent.ask(GET)
@@ -1096,12 +1097,13 @@ def test_a_missing_websocket_library_is_named() -> None:
 def test_a_flood_of_refusals_is_a_few_lines_that_count_the_rest() -> None:
     async def job() -> None:
         async with Served(hello) as served:
+            begun = served.loop.time()
             for _ in range(30):
                 client = await served.connect()
                 await client.send(b"nonsense\r\n\r\n")
                 await client.rest()
                 client.close()
-            assert 10 <= len(served.log) <= 25
+            assert 10 <= len(served.log) <= 10 * (2 + int(served.loop.time() - begun))
             assert served.log[0].startswith("Invalid HTTP request received. (127.0.0.1:")
             assert "invalid request line" in served.log[0]
 
