@@ -18,7 +18,7 @@ class Survey:
 
     def changes_to(self, later: Survey) -> list[str]:
         """Return the paths of files that are new, changed or gone in `later`."""
-        return sorted(path for path, _ in self.files.items() ^ later.files.items())
+        return sorted({path for path, _ in self.files.items() ^ later.files.items()})
 
     def changed_since(self, moment: int) -> list[str]:
         """Return the paths of files changed after `moment`, in ns since the epoch."""
