@@ -68,15 +68,17 @@ def _run(make_source: Callable[[], Source], *, hosted: bool) -> int:
         config = source.config
         credentials = Credentials.of(config.user, config.group)
         with contextlib.ExitStack() as stack:
+            pid_file = None
             if config.pid is not None:
-                stack.callback(PidFile(config.pid).close)
+                pid_file = PidFile(config.pid)
+                stack.callback(pid_file.close)
             listeners = open_listeners(config)
             for listener in listeners:
                 stack.callback(listener.close)
                 if credentials is not None and listener.uds is not None:
                     os.chown(listener.uds, credentials.user, credentials.group)
             stack.enter_context(subreaper())
-            return Master(source, listeners, hosted=hosted).run()
+            return Master(source, listeners, hosted=hosted, pid_file=pid_file).run()
     except UsersError as error:
         logger.error("%s", error)
         return error.exit_code

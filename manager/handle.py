@@ -91,5 +91,43 @@ class WorkerHandle:
             listening=self.listening,
         )
 
+    def to_json(self) -> dict[str, Any]:
+        """Return what another program needs to know to take this worker over."""
+        values = {name: getattr(self, name) for name in _PLAIN}
+        return values | {
+            "state": self.state.name,
+            "order": int(self.order),
+            "channel": self.channel.fileno(),
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> WorkerHandle:
+        """Return the worker without channel, process and scoreboard, which the caller opens."""
+        handle = cls(id=values["id"], slot=values["slot"], generation=values["generation"], born=values["born"])
+        for name in _PLAIN:
+            setattr(handle, name, values[name])
+        handle.state, handle.order = State[values["state"]], Order(values["order"])
+        return handle
+
     def __str__(self) -> str:
         return f"Worker {self.slot} (pid {self.pid})" if self.pid else f"Worker {self.slot}"
+
+
+_PLAIN = (
+    "id",
+    "slot",
+    "generation",
+    "born",
+    "since",
+    "ordered_at",
+    "order_since",
+    "ready_at",
+    "fit",
+    "why",
+    "pid",
+    "settled",
+    "listening",
+    "row",
+    "dump_fd",
+    "measured_at",
+)

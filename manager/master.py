@@ -8,6 +8,7 @@ or ssl; it holds the listening sockets, and processes.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import math
 import os
@@ -15,11 +16,12 @@ import random
 import signal
 import time
 from dataclasses import replace
+from typing import Any
 
 from uvicorn.errors import UsersError
 from uvicorn.listeners import Listener, running_lines
 
-from . import logs, report, titles
+from . import logs, report, titles, upgrade
 from .backoff import SETTLED_AFTER, Backoff
 from .channel import Channel
 from .handle import WorkerHandle
@@ -42,9 +44,10 @@ from .messages import (
     Unfit,
 )
 from .nursery import Nursery
+from .pidfile import PidFile
 from .plan import Order, Phase, Spawn, Tell, Wish, plan
-from .process import ExitStatus, Process, dead_children, oom_kills, reap_stranger
-from .recipe import Source, name_of, working_directory
+from .process import ExitStatus, Process, dead_children, exec_child, oom_kills, reap_stranger
+from .recipe import CommandSource, Source, name_of, working_directory
 from .signals import COMMANDS, Command, Inbox
 from .systemd import Notifier
 from .tuning import limits, recycling, thresholds
@@ -64,8 +67,23 @@ _COMMANDS_TO_WORKERS: dict[Action, type[Retire] | type[Stop] | type[Cancel] | ty
 
 
 class Master:
-    def __init__(self, source: Source, listeners: list[Listener], *, hosted: bool) -> None:
-        """`hosted`: another program called us; its children, signals and environment stay its own."""
+    def __init__(
+        self,
+        source: Source,
+        listeners: list[Listener],
+        *,
+        hosted: bool,
+        pid_file: PidFile | None = None,
+        state: dict[str, Any] | None = None,
+    ) -> None:
+        """`hosted`: another program called us; its children, signals and environment stay its own.
+
+        `state`: what `_snapshot` said in the program that this process ran before an upgrade.
+        """
+        self._pid_file = pid_file
+        self._state = state
+        self._preflight: Process | None = None
+        self._upgrade_wanted = False
         self._source = source
         self._listeners = listeners
         self._hosted = hosted
@@ -75,6 +93,7 @@ class Master:
         self._nursery = Nursery(
             source, listeners, self._loop, self, directory=working_directory(), environ=dict(os.environ)
         )
+        self._environ = dict(os.environ)
         self._wish = Wish(wanted=max(1, source.config.workers), surge=source.config.surge)
         self._workers: dict[int, WorkerHandle] = {}
         self._backoff = Backoff()
@@ -107,11 +126,14 @@ class Master:
             stack.callback(self._close)
             stack.enter_context(self._inbox.listening(tuple(COMMANDS)))
             self._loop.watch(self._inbox, Rank.SIGNALS, self._on_signals)
-            for listener in self._listeners:
-                listener.listen(config.backlog)
-            for message, color_message, args in running_lines(self._listeners, config):
-                logger.info(message, *args, extra={"color_message": color_message})
-            report.parent("Started", self._pid)
+            if self._state is not None:
+                self._adopt(self._state)
+            else:
+                for listener in self._listeners:
+                    listener.listen(config.backlog)
+                for message, color_message, args in running_lines(self._listeners, config):
+                    logger.info(message, *args, extra={"color_message": color_message})
+                report.parent("Started", self._pid)
             if not self._hosted:
                 titles.set_title("master", name_of(config))
             self._notifier.starting(time.monotonic())
@@ -126,6 +148,8 @@ class Master:
             self._stop(Order.STOP)
         self._health.look(self._workers.values(), now)
         self._move()
+        if self._upgrade_wanted and self._is_at_rest():
+            self._begin_upgrade()
         self._notifier.tick(time.monotonic())
         self._loop.wait(min(self._wake_at, self._health.wake_at, self._notifier.wake_at, self._stop_at))
         if self._strangers:
@@ -199,6 +223,11 @@ class Master:
                     self._health.dump(worker, time.monotonic())
             case _ if self._wish.stop or self._stop_at < math.inf:
                 pass
+            case Command.UPGRADE if not isinstance(self._source, CommandSource):
+                logger.warning("Received %s, ignored: only the command can upgrade itself.", number.name)
+            case Command.UPGRADE:
+                logger.info("Received %s, upgrading in place.", number.name)
+                self._upgrade_wanted = True
             case Command.RETIRE_ALL:
                 if not self._had_terminal:
                     logger.info("Received %s, retiring all workers; SIGHUP brings them back.", number.name)
@@ -456,6 +485,88 @@ class Master:
                 return  # the kernel shows one at a time: after the lap that reaps this one we look again
             reap_stranger(pid)
         self._strangers = False
+
+    # -- upgrade in place --
+
+    def _is_at_rest(self) -> bool:
+        coming = any(worker.state in COMING or worker.pid is None for worker in self._workers.values())
+        return not coming and not self._wish.stop and self._wish.phase in (Phase.STEADY, Phase.HALTED)
+
+    def _begin_upgrade(self) -> None:
+        """Let a child try the new code; if that goes well, become it."""
+        self._upgrade_wanted = False
+        if self._preflight is None and isinstance(self._source, CommandSource):
+            argv = upgrade.command(upgrade.PREFLIGHT, self._source.paths, upgrade.STATE_VERSION)
+            self._preflight = Process(exec_child(argv, self._environ, pass_fds=[]))
+            self._loop.watch(self._preflight, Rank.DEATHS, self._on_preflight)
+
+    def _on_preflight(self) -> None:
+        assert self._preflight is not None
+        status = self._preflight.reap()
+        if status is None:
+            return
+        self._loop.unwatch(self._preflight)
+        self._preflight.close()
+        self._preflight = None
+        if status.code != 0:
+            logger.error("Cannot upgrade: the new code does not start (%s); going on as before", status)
+        elif not self._is_at_rest():
+            self._upgrade_wanted = True  # something happened meanwhile: once more
+        elif isinstance(self._source, CommandSource):
+            state = self._snapshot(self._source)
+            upgrade.execute(state, state["fds"], self._source.paths, self._environ)
+
+    def _snapshot(self, source: CommandSource) -> dict[str, Any]:
+        from uvicorn import __version__
+
+        boards = self._nursery.board_fds()
+        workers = [worker.to_json() for worker in self._workers.values()]
+        sockets = [listener.sock.fileno() for listener in self._listeners]
+        pid_file = None if self._pid_file is None else [self._pid_file.path, self._pid_file.fileno()]
+        fds = [*sockets, *boards.values(), *([] if self._pid_file is None else [self._pid_file.fileno()])]
+        for worker in workers:
+            fds += [fd for fd in (worker["channel"], worker["dump_fd"]) if fd is not None]
+        return source.to_json() | {
+            "version": __version__,
+            "listeners": [
+                {"fd": one.sock.fileno(), "inherited": one.inherited, "uds": one.uds, "host": one.host}
+                for one in self._listeners
+            ],
+            "boards": boards,
+            "workers": workers,
+            "pid_file": pid_file,
+            "fds": fds,
+            "wanted": self._wish.wanted,
+            "target": self._wish.target,
+            "ids": self._ids,
+            "newest": self._newest,
+        }
+
+    def _adopt(self, state: dict[str, Any]) -> None:
+        """Take over from the program that this process ran before, then replace the workers it has started."""
+        from uvicorn import __version__
+
+        logger.info("Upgraded in place from %s to %s, process id %d", state["version"], __version__, self._pid)
+        self._established = True
+        self._ids, self._newest = state["ids"], state["newest"]
+        generation = state["target"]
+        self._wish = replace(
+            self._wish, wanted=state["wanted"], target=generation, base=generation, previous=generation
+        )
+        self._nursery.adopt_boards(state["boards"])
+        for values in state["workers"]:
+            worker = WorkerHandle.from_json(values)
+            worker.channel = Channel.adopt(values["channel"])
+            worker.channel.setblocking(False)
+            worker.board = self._nursery.board(worker.generation)
+            assert worker.pid is not None
+            worker.process = Process(worker.pid)  # a zombie at worst: nobody else reaps it
+            self._workers[worker.id] = worker
+            self._loop.watch(worker.channel, Rank.WORKERS, functools.partial(self._on_worker, worker))
+            self._loop.watch(worker.process, Rank.DEATHS, functools.partial(self._on_death, worker))
+        self._strangers = True  # the templates of the program before
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        self._reload()
 
     # -- the end --
 

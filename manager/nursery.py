@@ -84,6 +84,17 @@ class Nursery:
             if generation in (None, template.generation):
                 self._on_messages(template)
 
+    def board(self, generation: int) -> Scoreboard:
+        return self._boards[generation]
+
+    def board_fds(self) -> dict[int, int]:
+        """Return the descriptors of the scoreboards, for an upgrade."""
+        return {generation: board.fd for generation, board in self._boards.items()}
+
+    def adopt_boards(self, fds: Mapping[str, int]) -> None:
+        """Take over what `board_fds` said before an upgrade."""
+        self._boards = {int(generation): Scoreboard(fd) for generation, fd in fds.items()}
+
     def close(self) -> None:
         self.retain(set(), set())
 

@@ -30,6 +30,13 @@ class PidFile:
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
 
+    @classmethod
+    def adopt(cls, path: str, fd: int) -> PidFile:
+        """Return the file that this process has held since before an upgrade."""
+        self = cls.__new__(cls)
+        self.path, self._fd = path, fd
+        return self
+
     def fileno(self) -> int:
         return self._fd
 

@@ -118,6 +118,20 @@ class CommandSource:
         self.config = self._config(resolved.settings, resolved.provenance)
         self.settings, self.provenance = resolved.settings, resolved.provenance
 
+    @property
+    def paths(self) -> list[list[str]]:
+        """sys.path, and which of it may be searched last only."""
+        return [self._sys_path, [self.settings.app_dir, "", os.getcwd()]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what another program needs to make this source again."""
+        return {
+            "settings": self.settings.to_json(),
+            "provenance": dict(self.provenance),
+            "sys_path": self._sys_path,
+            "argv": self._argv,
+        }
+
     def ingredients(self) -> dict[str, Any]:
         return {
             "settings": self.settings.to_json(),

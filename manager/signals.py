@@ -24,6 +24,7 @@ class Command(Enum):
     REAP = "reap"
     REOPEN = "reopen log files"
     RETIRE_ALL = "retire all workers"
+    UPGRADE = "upgrade in place"
     DUMP = "log all stacks"
 
 
@@ -54,6 +55,11 @@ COMMANDS: Mapping[signal.Signals, Meaning] = {
     signal.SIGTTIN: Meaning(Command.MORE, "One worker more."),
     signal.SIGTTOU: Meaning(Command.LESS, "One worker less, down to one."),
     signal.SIGUSR1: Meaning(Command.REOPEN, "Open the log files again, here and in all workers (for logrotate)."),
+    signal.SIGUSR2: Meaning(
+        Command.UPGRADE,
+        "Upgrade in place: run the code of the server that is on disk now, with the same process id and sockets; then "
+        "a rolling restart. If the new code does not start, nothing happens.",
+    ),
     signal.SIGWINCH: Meaning(
         Command.RETIRE_ALL,
         "Retire all workers and keep the master with its sockets; SIGHUP brings them back. Not on a terminal, where it "

@@ -1,0 +1,105 @@
+"""Replacing the code of the master itself, in place: same process id, same sockets, same children.
+
+execve keeps the process: its children, its subreaper flag, its pid in the pid file and at the service manager. What the
+next program needs to know is written to a file without a name, as JSON with a version; the descriptors that it needs
+are left open. Before that, a child that runs the new code says whether it starts and understands this version. Bytes
+that wait in channels, and children that die meanwhile, wait for the next program in the kernel.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+STATE_VERSION = 1
+
+logger = logging.getLogger("uvicorn.error")
+
+# As for templates: where the application's modules lie is searched last.
+_PATHS = (
+    "import sys; sys.path[:] = [path for path in sys.path if path]; import json; "
+    "paths, late = json.loads(sys.argv[1]); "
+    "sys.path[:] = [path for path in paths if path not in late] + [path for path in paths if path in late]; "
+)
+PREFLIGHT = _PATHS + "from uvicorn.manager import upgrade; upgrade.preflight(int(sys.argv[2]))"
+RESUME = _PATHS + "from uvicorn.manager import upgrade; sys.exit(upgrade.resume(int(sys.argv[2])))"
+
+
+def command(program: str, paths: Sequence[Sequence[str]], number: int) -> list[str]:
+    """Return the command line that runs one of the programs above."""
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    return [sys.executable, *flags, "-c", program, json.dumps(paths), str(number)]
+
+
+def preflight(version: int) -> None:
+    """Exit with 0 if this code, run by a child of a master of other code, can take over a state of that version."""
+    import uvicorn.sources  # noqa: F401
+    from uvicorn.manager import master, template, worker_main  # noqa: F401
+
+    if version != STATE_VERSION:
+        sys.exit(f"the new version takes over a state of version {STATE_VERSION}, not {version}; restart it instead")
+
+
+def execute(
+    state: Mapping[str, Any], fds: Sequence[int], paths: Sequence[Sequence[str]], environ: Mapping[str, str]
+) -> None:
+    """Become the new code. Returns only if that fails, with everything as it was; then it has logged why."""
+    fd = os.memfd_create("uvicorn-state")
+    kept = [*fds, fd]
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        os.write(fd, json.dumps(state).encode())
+        for one in kept:
+            os.set_inheritable(one, True)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.execve(sys.executable, command(RESUME, paths, fd), dict(environ))
+    except OSError as error:
+        logger.error("Cannot upgrade: %s; going on as before", error)
+    finally:
+        for one in kept:
+            os.set_inheritable(one, False)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        os.close(fd)
+
+
+def resume(fd: int) -> int:
+    """Be the master whose state `fd` holds; return the exit code."""
+    import contextlib
+
+    from uvicorn.listeners import Listener
+    from uvicorn.settings import Settings
+
+    from .master import Master
+    from .pidfile import PidFile
+    from .process import subreaper
+    from .recipe import CommandSource
+
+    with open(fd, "rb") as file:
+        file.seek(0)
+        state: dict[str, Any] = json.loads(file.read())
+    for one in state["fds"]:
+        os.set_inheritable(one, False)
+    sys.argv[:] = state["argv"]
+    source = CommandSource(Settings.from_json(state["settings"]), state["provenance"], state["sys_path"])
+    listeners = [
+        Listener(socket.socket(fileno=one["fd"]), inherited=one["inherited"], uds=one["uds"], host=one["host"])
+        for one in state["listeners"]
+    ]
+    with contextlib.ExitStack() as stack:
+        pid_file = None
+        if state["pid_file"] is not None:
+            pid_file = PidFile.adopt(*state["pid_file"])
+            stack.callback(pid_file.close)
+        for listener in listeners:
+            listener.sock.setblocking(False)
+            stack.callback(listener.close)
+        stack.enter_context(subreaper())
+        return Master(source, listeners, hosted=False, pid_file=pid_file, state=state).run()

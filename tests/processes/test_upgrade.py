@@ -1,0 +1,108 @@
+"""SIGUSR2: other code of the server, same process, nothing lost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.processes.apps import PID, with_version
+from tests.processes.helpers import all_ready, get, judge, load, request, until, worker_pids
+from tests.support.wire import Wire
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def site(tmp_path):
+    """A copy of the package that a test may change."""
+    site = tmp_path / "site"
+    ignored = shutil.ignore_patterns("__pycache__", "server", "manager")
+    shutil.copytree(ROOT / "uvicorn", site / "uvicorn", ignore=ignored, symlinks=True)
+    for name in ("server", "manager"):
+        shutil.copytree(ROOT / name, site / "uvicorn" / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return site
+
+
+def start(uvicorn, site, *args, workers=3, **options):
+    env = {"PYTHONPATH": str(site), "PYTHONSAFEPATH": "1"}
+    server = uvicorn("--workers", workers, "--no-access-log", *args, app=PID, env=env, **options)
+    all_ready(server, workers)
+    return server
+
+
+def usr2(server, generation):
+    server.signal(signal.SIGUSR2)
+    server.wait_for(rf"Reloaded.*: \d+ workers? of generation {generation} in", timeout=30)
+
+
+def test_two_upgrades_under_load_lose_nothing_and_keep_the_process(uvicorn, site, tmp_path):
+    server = start(uvicorn, site, "--pid", tmp_path / "web.pid")
+    old = worker_pids(server, 3)
+    report = site / "uvicorn" / "manager" / "report.py"
+    with load(server) as clients:
+        usr2(server, 2)
+        report.write_text(report.read_text().replace('"Reloaded: %d', '"Reloaded by new code: %d'))
+        usr2(server, 3)
+        judge(clients)
+    assert "Reloaded by new code: 3 workers of generation 3" in server.log
+    assert server.process.poll() is None
+    assert int((tmp_path / "web.pid").read_text()) == server.pid
+    assert not set(old) & set(worker_pids(server, 3))
+    until(lambda: len(server.descendants()) == 4, "one template and three workers are left", server=server)
+    assert server.stop() == 0
+    assert not (tmp_path / "web.pid").exists()
+
+
+def test_new_code_that_does_not_start_changes_nothing(uvicorn, site):
+    server = start(uvicorn, site)
+    old = worker_pids(server, 3)
+    master = site / "uvicorn" / "manager" / "master.py"
+    source = master.read_text()
+    master.write_text("raise RuntimeError('half a deployment')\n")
+    with load(server) as clients:
+        server.signal(signal.SIGUSR2)
+        server.wait_for("Cannot upgrade: the new code does not start")
+        judge(clients)
+    assert worker_pids(server, 3) == old
+    master.write_text(source)
+    usr2(server, 2)
+
+
+def test_after_an_upgrade_the_master_is_as_able_as_before(uvicorn, site, tmp_path):
+    server = start(uvicorn, site, workers=2)
+    usr2(server, 2)
+    pid = worker_pids(server, 2)[0]
+    os.kill(pid, signal.SIGKILL)
+    server.wait_for(rf"Worker \d \(pid {pid}\) exited: killed by SIGKILL")
+    all_ready(server, 5)
+    (tmp_path / "app.py").write_text(with_version("two"))
+    server.signal(signal.SIGHUP)
+    server.wait_for("Reloaded: 2 workers of generation 3")
+    assert get(server, "/version") == b"two"
+    server.signal(signal.SIGTTIN)
+    worker_pids(server, 3)
+    assert server.stop() == 0
+
+
+def test_a_worker_that_an_old_master_started_dies_and_is_reaped_by_the_new_one(uvicorn, site):
+    server = start(uvicorn, site, "--timeout-graceful-shutdown", "8", workers=2)
+    with Wire.connect(server.address) as wire:
+        wire.send(request("/stream"))
+        wire.read_some()
+        usr2(server, 2)
+        assert wire.read_some()  # it drains under the new master
+        assert len(server.descendants()) == 4
+    assert server.stop() == 0
+
+
+def test_a_unix_socket_survives(uvicorn, site, tmp_path):
+    path = tmp_path / "web.sock"
+    server = start(uvicorn, site, "--uds", path, workers=2)
+    usr2(server, 2)
+    assert get(server, "/") == b"hello"
+    assert server.stop() == 0
+    assert not path.exists()
