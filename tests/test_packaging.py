@@ -19,7 +19,12 @@ from tests.support.building import ROOT, build, copy_checkout
 from tests.support.processes import Running, free_port
 from tests.support.wire import Wire
 
-FOLDERS = {"uvicorn": "uvicorn", "server": "uvicorn/server", "manager": "uvicorn/manager"}
+FOLDERS = {
+    "uvicorn": "uvicorn",
+    "server": "uvicorn/server",
+    "manager": "uvicorn/manager",
+    "contrib": "uvicorn/contrib",
+}
 
 
 def packages() -> set[str]:
@@ -45,7 +50,7 @@ def test_every_package_folder_is_listed():
 
 
 def test_every_source_folder_is_a_package():
-    folders = {str(Path(path).parent) for path in sources(ROOT)}
+    folders = {str(Path(path).parent) for path in sources(ROOT) if path.endswith(".py")}
     assert {folder for folder in folders if f"{folder}/__init__.py" not in sources(ROOT)} == set()
 
 
