@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import h11
 import pytest
 
 from .cases import REFUSED, UNDECIDED, VALID
@@ -54,5 +55,42 @@ def test_both_parsers_judge_mutations_alike(seed: int) -> None:
             check(one, raw)
             check(other, raw)
             assert told(one) == told(other), pieces
+
+    run(job)
+
+
+def read_by_h11(raw: bytes) -> bytes | None:
+    """The body of the first request as h11, on its own, reads it; None: it does not."""
+    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=100_000)
+    connection.receive_data(raw.lstrip(b"\r\n"))
+    body = b""
+    try:
+        while True:
+            event = connection.next_event()
+            if isinstance(event, h11.Data):
+                body += event.data
+            elif isinstance(event, h11.EndOfMessage):
+                return body
+            elif not isinstance(event, h11.Request):
+                return None
+    except h11.RemoteProtocolError:
+        return None
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_what_is_served_is_read_alike_by_another_program(seed: int) -> None:
+    """An independent parser takes every request that we serve, and finds the same body in it: nothing to smuggle."""
+
+    async def job() -> None:
+        client = Client("httptools")
+        chance = random.Random(f"h11 {seed}")
+        served = 0
+        for _ in range(1_500):
+            raw = mutate(chance, SEEDS)
+            outcome = await client.exchange([raw])
+            if outcome.calls and outcome.calls[0].whole:
+                served += 1
+                assert read_by_h11(raw) == outcome.calls[0].body, raw
+        assert served > 100
 
     run(job)

@@ -220,6 +220,7 @@ def test_beyond_the_connection_limit_the_oldest_idle_one_makes_room(
     idle = [stack.enter_context(connect(server)) for _ in range(5)]
     for wire in idle:
         assert wire.request(GET).status == 200
+        time.sleep(0.02)  # apart on the loop's clock, which counts milliseconds
     late = stack.enter_context(connect(server))
     assert late.request(GET).status == 200
     assert idle[0].is_closed(within=3) == "eof"
@@ -236,7 +237,7 @@ def test_busy_connections_are_not_closed_for_new_ones(
     for wire in busy:
         port = port_of(wire)
         while not helper.request(get(b"/journal?%d" % port)).body.startswith(b"[{"):
-            pass
+            time.sleep(0.01)  # `wait_for_call` would need one more connection
     waiting = stack.enter_context(connect(server))
     waiting.send(GET)
     # It takes the place of the idle helper, so a fourth one has to wait for the busy ones.
