@@ -6,7 +6,7 @@ CORES := $(shell getconf _NPROCESSORS_ONLN)
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install format lint types test e2e docs bench autobahn build serve coverage clean
+.PHONY: help install format lint types test e2e docs bench autobahn ecosystem build serve coverage clean
 
 help: ## list these words
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -54,6 +54,9 @@ bench: .venv/tests ## measure against other servers, each in an environment of i
 
 autobahn: .venv/tests ## play all 517 cases of the Autobahn suite against the WebSockets
 	$(BIN)/python -m tests.autobahn $(ARGS)
+
+ecosystem: .venv/tests ## play FastAPI, Django, Gradio, MCP and others with this uvicorn in place of upstream's
+	$(BIN)/python -m tests.ecosystem $(ARGS)
 
 build: .venv/tests ## build the wheel and the source archive into dist/
 	rm -rf build dist && $(BIN)/python -m pip install --quiet --disable-pip-version-check build && $(BIN)/python -m build

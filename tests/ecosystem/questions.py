@@ -1,0 +1,77 @@
+"""What is asked of a started application, over HTTP, WebSocket, server-sent events."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import socket
+from collections.abc import Callable
+from contextlib import closing
+
+Question = Callable[[int], None]
+"""Asks the server at a port; AssertionError or OSError if the answer is not right."""
+
+PATIENCE = 20  # seconds
+
+
+def gets(path: str, text: str) -> Question:
+    """GET is answered 200, with this text in it."""
+
+    def ask(port: int) -> None:
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as connection:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            body = response.read().decode(errors="replace")
+            assert response.status == 200, f"GET {path}: {response.status} {body[:200]}"
+            assert text in body, f"GET {path}: no {text!r} in {body[:200]!r}"
+
+    return ask
+
+
+def talks_websocket(path: str) -> Question:
+    """A message is answered by "echo " and itself."""
+
+    def ask(port: int) -> None:
+        from websockets.sync.client import connect
+
+        with connect(f"ws://127.0.0.1:{port}{path}", open_timeout=PATIENCE, close_timeout=PATIENCE) as connection:
+            connection.send("hello")
+            answer = connection.recv(timeout=PATIENCE)
+            assert answer == "echo hello", f"WebSocket {path}: {answer!r}"
+
+    return ask
+
+
+def open_stream(port: int, path: str) -> socket.socket:
+    """Return a connection on which the answer to a GET has begun."""
+    sock = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+    sock.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: text/event-stream\r\n\r\n".encode())
+    head = sock.recv(65536)
+    assert b" 200 " in head, f"GET {path}: {head[:200]!r}"
+    return sock
+
+
+def serves_events(path: str, text: str) -> Question:
+    """A stream of events begins, and this text comes in it."""
+
+    def ask(port: int) -> None:
+        with open_stream(port, path) as sock:
+            received = b""
+            while text.encode() not in received:
+                data = sock.recv(65536)
+                assert data, f"GET {path}: the stream ended after {received[:200]!r}"
+                received += data
+
+    return ask
+
+
+def polls_socketio(path: str) -> Question:
+    """Engine.IO's handshake is answered with a session that offers WebSocket."""
+
+    def ask(port: int) -> None:
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as connection:
+            connection.request("GET", f"{path}?EIO=4&transport=polling")
+            body = connection.getresponse().read().decode()
+            assert re.search(r'"sid":.*"websocket"', body), f"GET {path}: {body[:200]!r}"
+
+    return ask
