@@ -12,7 +12,6 @@ import functools
 import logging
 import math
 import os
-import random
 import signal
 import time
 from dataclasses import replace
@@ -22,7 +21,6 @@ from uvicorn.errors import UsersError
 from uvicorn.listeners import Listener, running_lines
 
 from . import logs, report, titles, upgrade
-from .backoff import SETTLED_AFTER, Backoff
 from .channel import Channel
 from .handle import WorkerHandle
 from .health import Health
@@ -46,8 +44,9 @@ from .messages import (
 from .nursery import Nursery
 from .pidfile import PidFile
 from .plan import Order, Phase, Spawn, Tell, Wish, plan
-from .process import ExitStatus, Process, dead_children, exec_child, oom_kills, reap_stranger
+from .process import ExitStatus, Process, dead_children, oom_kills, reap_stranger
 from .recipe import CommandSource, Source, name_of, working_directory
+from .restarts import Restarts
 from .signals import COMMANDS, Command, Inbox
 from .systemd import Notifier
 from .tuning import limits, recycling, thresholds
@@ -82,8 +81,6 @@ class Master:
         """
         self._pid_file = pid_file
         self._state = state
-        self._preflight: Process | None = None
-        self._upgrade_wanted = False
         self._source = source
         self._listeners = listeners
         self._hosted = hosted
@@ -94,10 +91,10 @@ class Master:
             source, listeners, self._loop, self, directory=working_directory(), environ=dict(os.environ)
         )
         self._environ = dict(os.environ)
+        self._upgrade = upgrade.Preflight(self._loop, self._environ, self._become_new_code)
         self._wish = Wish(wanted=max(1, source.config.workers), surge=source.config.surge)
         self._workers: dict[int, WorkerHandle] = {}
-        self._backoff = Backoff()
-        self._not_before: dict[int, float] = {}
+        self._restarts = Restarts()
         self._ids = 0
         self._newest = 1
         self._established = False
@@ -148,8 +145,8 @@ class Master:
             self._stop(Order.STOP)
         self._health.look(self._workers.values(), now)
         self._move()
-        if self._upgrade_wanted and self._is_at_rest():
-            self._begin_upgrade()
+        if self._upgrade.wanted and isinstance(self._source, CommandSource) and self._is_at_rest():
+            self._upgrade.begin(self._source.paths)
         self._notifier.tick(time.monotonic())
         self._loop.wait(min(self._wake_at, self._health.wake_at, self._notifier.wake_at, self._stop_at))
         if self._strangers:
@@ -165,7 +162,12 @@ class Master:
             views = [worker.view for worker in self._workers.values()]
             self._advance(self._wish.advance(views), now)
             todo = plan(
-                views, self._wish, now, limits=self._limits, not_before=self._not_before, blocked=self._nursery.blocked
+                views,
+                self._wish,
+                now,
+                limits=self._limits,
+                not_before=self._restarts.not_before,
+                blocked=self._nursery.blocked,
             )
             self._wake_at = todo.wake_at
             for tell in todo.tells:
@@ -227,7 +229,7 @@ class Master:
                 logger.warning("Received %s, ignored: only the command can upgrade itself.", number.name)
             case Command.UPGRADE:
                 logger.info("Received %s, upgrading in place.", number.name)
-                self._upgrade_wanted = True
+                self._upgrade.wanted = True
             case Command.RETIRE_ALL:
                 if not self._had_terminal:
                     logger.info("Received %s, retiring all workers; SIGHUP brings them back.", number.name)
@@ -289,15 +291,19 @@ class Master:
         if config.workers != before.workers or not self._wish.wanted:
             self._wish = replace(self._wish, wanted=max(1, config.workers))
         self._wish = replace(self._wish, surge=config.surge).begin(self._newest)
-        self._backoff.forget()
-        self._not_before.clear()
+        self._restarts.forget()
 
     # -- what the planner wants --
 
     def _spawn(self, spawn: Spawn, now: float) -> None:
         self._ids += 1
         worker = WorkerHandle(id=self._ids, slot=spawn.slot, generation=spawn.generation, born=now)
-        self._nursery.fork(worker, now)
+        try:
+            self._nursery.fork(worker, now)
+        except OSError as error:  # no process, no descriptor, no memory to be had: that may pass
+            logger.error("Cannot start worker %d: %s; trying again in 1 s", spawn.slot, error.strerror or error)
+            self._restarts.not_before[spawn.slot] = now + 1.0
+            return
         self._workers[worker.id] = worker
         self._loop.watch(worker.channel, Rank.WORKERS, lambda: self._on_worker(worker))
 
@@ -311,7 +317,7 @@ class Master:
         elif tell.order is Order.KILL:
             logger.error("%s is killed: %s", worker, tell.why)
             if was_coming and first:
-                self._count_failure(worker, now)
+                self._restarts.failed(worker, self._workers.values(), self._wish.wanted, now)
                 self._boot_failed(worker, tell.why)
 
     def _feed(self, worker: WorkerHandle, event: Event, now: float) -> None:
@@ -357,7 +363,7 @@ class Master:
                 self._feed(worker, Event.REPORTED_LEAVING, now)
                 if unasked and not self._wish.stop:
                     worker.why = reason
-                    self._count_failure(worker, now)
+                    self._restarts.failed(worker, self._workers.values(), self._wish.wanted, now)
                     logger.warning("%s leaves: %s; replacing it", worker, reason)
             case Unfit(reason):
                 if worker.fit:
@@ -374,17 +380,23 @@ class Master:
         """Its pid became known: from its template, or from itself."""
         if worker.pid is not None:
             return
+        try:
+            worker.process = Process(pid)
+        except ProcessLookupError:  # dead, and reaped by a host that reaps everybody's children
+            self._lost(worker, now)
+            return
         worker.pid = pid
-        worker.process = Process(pid)
         self._loop.watch(worker.process, Rank.DEATHS, lambda: self._on_death(worker))
         self._feed(worker, Event.FORKED, now)
 
     def _lost(self, worker: WorkerHandle, now: float) -> None:
         """Nobody was born."""
+        if worker.id not in self._workers:
+            return
         failed = worker.feed(Event.FORK_LOST, now) is Action.REPORT_FAILED
         self._forget(worker)
         if failed and not self._wish.stop and self._nursery.can_fork(worker.generation):
-            self._count_failure(worker, now)
+            self._restarts.failed(worker, self._workers.values(), self._wish.wanted, now)
 
     def _on_death(self, worker: WorkerHandle) -> None:
         self._on_worker(worker)  # its last words
@@ -401,15 +413,17 @@ class Master:
         if self._wish.stop or action is Action.REPORT_FORGOTTEN:
             report.forgotten(worker, status, now)
             return
-        self._count_failure(worker, now)
+        self._restarts.failed(worker, self._workers.values(), self._wish.wanted, now)
         if worker.failure:
             worker.why = worker.failure
         if action is Action.REPORT_FAILED and (status.signal is None or self._established):
             starting = not self._established
-            report.ended(worker, status, now, "" if starting else self._what_next(worker, now))
+            report.ended(
+                worker, status, now, "" if starting else self._restarts.what_next(worker, self._wish.wanted, now)
+            )
             self._boot_failed(worker, worker.failure or str(status))
         else:
-            report.ended(worker, status, now, self._what_next(worker, now))
+            report.ended(worker, status, now, self._restarts.what_next(worker, self._wish.wanted, now))
 
     def _forget(self, worker: WorkerHandle) -> None:
         del self._workers[worker.id]
@@ -421,25 +435,6 @@ class Master:
         if worker.process is not None:
             self._loop.unwatch(worker.process)
             worker.process.close()
-
-    def _what_next(self, worker: WorkerHandle, now: float) -> str:
-        if worker.slot > self._wish.wanted:
-            return ""
-        delay = self._not_before.get(worker.slot, now) - now
-        return "replacing it" if delay <= 0 else f"replacing it in {report.seconds(delay)}"
-
-    def _count_failure(self, worker: WorkerHandle, now: float) -> None:
-        for other in self._workers.values():
-            if other.ready_at is not None and now - other.ready_at >= SETTLED_AFTER and not other.settled:
-                other.settled = True
-                self._backoff.settled(other.slot)
-        if worker.ready_at is not None and now - worker.ready_at >= SETTLED_AFTER:
-            self._backoff.settled(worker.slot)
-            self._not_before.pop(worker.slot, None)
-            return
-        self._not_before[worker.slot] = self._backoff.failed(
-            worker.slot, now, slots=self._wish.wanted, jitter=random.random()
-        )
 
     def _boot_failed(self, worker: WorkerHandle, reason: str) -> None:
         if not self._established and not self._wish.stop:
@@ -479,8 +474,9 @@ class Master:
 
     def _reap_strangers(self) -> None:
         """Reap who died and is not ours: orphans of the application, whose parent we have become."""
+        if any(worker.pid is None for worker in self._workers.values()):
+            return  # one of the dead may be a worker of which we have not heard yet; its template's report wakes us
         for pid in dead_children():
-            self._nursery.listen()  # it may be a worker of which we have not heard yet
             if pid in {process.pid for process in self._loop.processes()}:
                 return  # the kernel shows one at a time: after the lap that reaps this one we look again
             reap_stranger(pid)
@@ -492,26 +488,10 @@ class Master:
         coming = any(worker.state in COMING or worker.pid is None for worker in self._workers.values())
         return not coming and not self._wish.stop and self._wish.phase in (Phase.STEADY, Phase.HALTED)
 
-    def _begin_upgrade(self) -> None:
-        """Let a child try the new code; if that goes well, become it."""
-        self._upgrade_wanted = False
-        if self._preflight is None and isinstance(self._source, CommandSource):
-            argv = upgrade.command(upgrade.PREFLIGHT, self._source.paths, upgrade.STATE_VERSION)
-            self._preflight = Process(exec_child(argv, self._environ, pass_fds=[]))
-            self._loop.watch(self._preflight, Rank.DEATHS, self._on_preflight)
-
-    def _on_preflight(self) -> None:
-        assert self._preflight is not None
-        status = self._preflight.reap()
-        if status is None:
-            return
-        self._loop.unwatch(self._preflight)
-        self._preflight.close()
-        self._preflight = None
-        if status.code != 0:
-            logger.error("Cannot upgrade: the new code does not start (%s); going on as before", status)
-        elif not self._is_at_rest():
-            self._upgrade_wanted = True  # something happened meanwhile: once more
+    def _become_new_code(self) -> None:
+        """The new code starts: become it, unless something has happened meanwhile."""
+        if not self._is_at_rest():
+            self._upgrade.wanted = True
         elif isinstance(self._source, CommandSource):
             state = self._snapshot(self._source)
             upgrade.execute(state, state["fds"], self._source.paths, self._environ)

@@ -15,8 +15,11 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from .loop import Loop, Rank
+from .process import Process, exec_child
 
 STATE_VERSION = 1
 
@@ -45,6 +48,38 @@ def preflight(version: int) -> None:
 
     if version != STATE_VERSION:
         sys.exit(f"the new version takes over a state of version {STATE_VERSION}, not {version}; restart it instead")
+
+
+class Preflight:
+    """A child that tries the new code, before we become it."""
+
+    def __init__(self, loop: Loop, environ: Mapping[str, str], then: Callable[[], None]) -> None:
+        self._loop = loop
+        self._environ = environ
+        self._then = then
+        self._child: Process | None = None
+        self.wanted = False
+        """Somebody has asked for an upgrade that has not begun."""
+
+    def begin(self, paths: Sequence[Sequence[str]]) -> None:
+        """Start the child; `then` is called if it ends well. One at a time."""
+        self.wanted = False
+        if self._child is None:
+            self._child = Process(exec_child(command(PREFLIGHT, paths, STATE_VERSION), self._environ, pass_fds=[]))
+            self._loop.watch(self._child, Rank.DEATHS, self._ended)
+
+    def _ended(self) -> None:
+        assert self._child is not None
+        status = self._child.reap()
+        if status is None:
+            return
+        self._loop.unwatch(self._child)
+        self._child.close()
+        self._child = None
+        if status.code == 0:
+            self._then()
+        else:
+            logger.error("Cannot upgrade: the new code does not start (%s); going on as before", status)
 
 
 def execute(
