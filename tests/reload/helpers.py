@@ -55,7 +55,8 @@ def save(path: Path, text: str) -> None:
 def start(uvicorn: Callable[..., Running], *args: Any, **options: Any) -> Running:
     """Start with --reload; the first child serves, and the watcher watches, when this returns."""
     options.setdefault("app", versioned("one"))
-    server = uvicorn("--reload", *args, ready="Started reloader process", **options)
+    ready = "Started (reloader|parent) process"
+    server = uvicorn("--reload", *args, ready=ready, **options)
     if options["app"] == versioned("one"):
         server.wait_for("Application startup complete", timeout=DEADLINE)
     return server

@@ -315,6 +315,24 @@ def test_nothing_is_imported_in_advance_for_an_application_that_sets_its_environ
     until_served(server, "False")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the master needs Linux")
+def test_workers_are_replaced_one_after_the_other(uvicorn, tmp_path):
+    server = start(uvicorn, "--workers", "2", app=versioned("one") + "# workers\n")
+    server.wait_for("Application startup complete", count=2, timeout=DEADLINE)
+    assert "flag is ignored" not in server.log
+    save(tmp_path / "app.py", versioned("two"))
+    server.wait_for("WatchFiles detected changes in 'app.py'. Reloading...", timeout=DEADLINE)
+    server.wait_for("Reloaded: 2 workers of generation 2", timeout=DEADLINE)
+    assert {get(server) for _ in range(10)} == {"two"}
+    save(tmp_path / "app.py", "def app(:\n")
+    server.wait_for("SyntaxError", timeout=DEADLINE)
+    assert {get(server) for _ in range(10)} == {"two"}
+    save(tmp_path / "app.py", versioned("three"))
+    until_served(server, "three")
+    assert server.stop() == 0
+    server.wait_for_descendants(0)
+
+
 # -- from Python -------------------------------------------------------------------------------------------------------
 
 PROGRAM = """\

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,6 +12,11 @@ if TYPE_CHECKING:
 
 def run_command(settings: Settings, provenance: Provenance) -> int:
     """Be the reloader of the command; return the exit code: 0 if asked to stop, 3 if it could not listen."""
+    if settings.workers > 1 or settings.manager:
+        from uvicorn.manager.process import AVAILABLE
+
+        if AVAILABLE:
+            return _run_workers(settings, provenance)
     sys_path = list(sys.path)
     # The command has put the application's directory first; nothing of ours may be found there.
     if settings.app_dir in sys.path:
@@ -43,3 +49,49 @@ def run_command(settings: Settings, provenance: Provenance) -> int:
     finally:
         for listener in listeners:
             listener.close()
+
+
+def _run_workers(settings: Settings, provenance: Provenance) -> int:
+    """Be a master whose workers are replaced one after the other when a file changes; return its exit code.
+
+    What watches is a process beside the workers, which sends the master SIGHUP.
+    """
+    import signal
+    import time
+
+    from uvicorn.errors import UsersError
+    from uvicorn.manager import run_command
+    from uvicorn.manager.signals import nothing
+
+    from .filters import Filter
+    from .jobs import GRACE, NO_RELOAD, CommandJob
+    from .processes import Watcher
+
+    since = time.time_ns()
+    try:
+        watching = CommandJob(settings.replace(workers=1, manager=False, env_file=None), provenance, list(sys.path))
+    except UsersError as error:
+        import logging
+
+        logging.getLogger("uvicorn.error").error("%s", error)
+        return error.exit_code
+    changes = dict(NO_RELOAD)
+    if settings.timeout_graceful_shutdown is None:
+        changes["timeout_graceful_shutdown"] = GRACE
+    if "timeout_worker_healthcheck" not in provenance:
+        changes["timeout_worker_healthcheck"] = 0.0  # whoever sits in a debugger is not to be replaced
+    # As if they had been given: what the master reads again at each reload must not bring them back.
+    provenance = {**provenance, **{name: f"--{name.replace('_', '-')}" for name in changes}}
+    settings = settings.replace(**changes)
+    signal.signal(signal.SIGHUP, nothing)  # until the master handles it; what it starts then is new anyway
+    watcher = Watcher(
+        watching,
+        Filter.of(watching.config),
+        poll=find_spec("watchfiles") is None,
+        since=since,
+        settings=settings.replace(workers=1, env_file=None).to_json(),
+    )
+    try:
+        return run_command(settings, provenance)
+    finally:
+        watcher.end()

@@ -23,6 +23,10 @@ GRACE = 2.0
 """Seconds for `timeout_graceful_shutdown` when nobody gave any: an open stream must not hold up a reload for longer."""
 
 
+NO_RELOAD: dict[str, Any] = {"reload": False, "reload_dirs": (), "reload_includes": (), "reload_excludes": ()}
+"""Settings for a process below the reloader: its Config would announce once more what is watched."""
+
+
 class NotPicklable(UsersError):
     """What `uvicorn.run(..., reload=True)` was given cannot be sent to another process."""
 
@@ -79,10 +83,7 @@ class CommandJob:
         return {name: value for name, value in found.items() if name not in os.environ}
 
     def order(self) -> dict[str, Any]:
-        # Without what concerns the reloader alone: the child's Config would announce it once more.
-        of_the_child = self.settings.replace(
-            reload=False, reload_dirs=(), reload_includes=(), reload_excludes=(), workers=1
-        )
+        of_the_child = self.settings.replace(**NO_RELOAD, workers=1)
         return {"settings": of_the_child.to_json(), "given": list(self.provenance)}
 
 

@@ -120,8 +120,11 @@ class Child(Started):
 class Watcher(Started):
     """The process that watches the files."""
 
-    def __init__(self, job: Job, filter: Filter, *, poll: bool, since: int) -> None:
-        """`since`: changes after this moment are reported, in ns since the epoch."""
+    def __init__(self, job: Job, filter: Filter, *, poll: bool, since: int, settings: str | None = None) -> None:
+        """`since`: changes after this moment are reported, in ns since the epoch.
+
+        With `settings`, as JSON, it logs them itself, and sends SIGHUP.
+        """
         super().__init__("watch_main", job)
         self.link.send(
             {
@@ -130,5 +133,6 @@ class Watcher(Started):
                 "delay": job.config.reload_delay,
                 "poll": poll,
                 "since": since,
+                "settings": settings,
             }
         )

@@ -28,6 +28,7 @@ from uvicorn.server import process_signals
 from .filters import Filter, shown
 from .jobs import GRACE, Job
 from .processes import Child, Watcher
+from .survey import remove_bytecode
 from .warm import installation_stamp
 
 logger = logging.getLogger("uvicorn.error")
@@ -220,10 +221,10 @@ class Reloader:
         self._child = None
         if child.told_at is not None or self._stopping or self._wanted:
             return
-        if child.ready:
-            logger.error("Child process [%d] died: %s. The next change starts it again.", child.pid, status)
-        elif status.code == 0:  # somebody else asked it to end
+        if status.code == 0:  # somebody else asked it to end, or it has answered --limit-max-requests
             logger.info("Child process [%d] ended. The next change starts it again.", child.pid)
+        elif child.ready:
+            logger.error("Child process [%d] died: %s. The next change starts it again.", child.pid, status)
         else:
             logger.error("The application did not start (%s). The next change tries it again.", status)
         self._changed_at = None
@@ -240,7 +241,7 @@ class Reloader:
             child = None
         if child is None:
             child = self._child_with([])
-        _remove_bytecode(self._changed)
+        remove_bytecode(self._changed)
         self._changed.clear()
         self._wanted = False
         self._child = child
@@ -287,14 +288,6 @@ class Reloader:
             self._forget(self._watcher)
             self._watcher.end()
             self._watcher = None
-
-
-def _remove_bytecode(sources: set[str]) -> None:
-    """Have changed sources compiled anew: Python takes them for unchanged if size and second of change are the same."""
-    for source in sources:
-        if source.endswith(".py"):
-            with contextlib.suppress(OSError, NotImplementedError):
-                os.unlink(importlib.util.cache_from_source(source))
 
 
 def log_process(message: str, pid: int, name: str = "") -> None:

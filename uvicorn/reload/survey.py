@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from .filters import Filter
@@ -72,3 +75,11 @@ def survey(filter: Filter) -> Survey:
             except OSError:
                 continue
     return found
+
+
+def remove_bytecode(sources: Iterable[str]) -> None:
+    """Have changed sources compiled anew: Python takes them for unchanged if size and second of change are the same."""
+    for source in sources:
+        if source.endswith(".py"):
+            with contextlib.suppress(OSError, NotImplementedError):
+                os.unlink(importlib.util.cache_from_source(source))

@@ -7,17 +7,18 @@ then never hears of what happens in `.venv` or `node_modules`, where most files 
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
-from .filters import Filter
+from .filters import Filter, shown
 from .link import Link
-from .survey import Survey, survey
+from .survey import Survey, remove_bytecode, survey
 
 _SETTLED = 20
 """Milliseconds of quiet after which a burst of changes is reported."""
@@ -34,8 +35,37 @@ def main(fd: int) -> NoReturn:
     if order is None:
         os._exit(0)
     end_with_parent(order["parent"], link)
-    watch(link, Filter.from_json(order["filter"]), order)
+    receiver: Receiver = link if order["settings"] is None else Master(order)
+    watch(receiver, Filter.from_json(order["filter"]), order)
     os._exit(0)
+
+
+class Receiver(Protocol):
+    """Whoever is told what happens to the files."""
+
+    def send(self, document: Any) -> None: ...
+
+
+class Master:
+    """A master of workers, which knows nothing of files: the change is logged here, and it is sent SIGHUP."""
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        from uvicorn.config import Config
+        from uvicorn.settings import Settings
+
+        Config(**{**Settings.from_json(order["settings"]).arguments(), "env_file": None})  # configures logging
+        self._logger = logging.getLogger("uvicorn.error")
+        self._parent = order["parent"]
+        self._name = "StatReload" if order["poll"] else "WatchFiles"
+
+    def send(self, document: Any) -> None:
+        if changes := document.get("changes"):
+            self._logger.warning("%s detected changes in %s. Reloading...", self._name, shown(changes, os.getcwd()))
+            remove_bytecode(changes)
+            os.kill(self._parent, signal.SIGHUP)
+        if problem := document.get("problem"):
+            self._logger.warning("%s cannot watch: %s. Looking at the times of the files.", self._name, problem)
+            self._name = "StatReload"
 
 
 def end_with_parent(parent: int, link: Link) -> None:
@@ -52,33 +82,33 @@ def end_with_parent(parent: int, link: Link) -> None:
     threading.Thread(target=wait_for_end, daemon=True, name="end with the reloader").start()
 
 
-def watch(link: Link, filter: Filter, order: dict[str, Any]) -> None:
+def watch(receiver: Receiver, filter: Filter, order: dict[str, Any]) -> None:
     """Report changes for ever."""
     known = survey(filter)
     # What changed between the start of the reloader, which the code that runs is at least as new as, and now.
     if early := known.changed_since(order["since"]):
-        link.send({"changes": early})
-    link.send({"watching": True})
+        receiver.send({"changes": early})
+    receiver.send({"watching": True})
     if not order["poll"]:
-        known = _by_notification(link, filter, known, order["delay"])
+        known = _by_notification(receiver, filter, known, order["delay"])
     while True:
         time.sleep(max(order["delay"], 0.01))
-        known = _look_again(link, filter, known)
+        known = _look_again(receiver, filter, known)
 
 
-def _look_again(link: Link, filter: Filter, known: Survey) -> Survey:
+def _look_again(receiver: Receiver, filter: Filter, known: Survey) -> Survey:
     now = survey(filter)
     if changes := known.changes_to(now):
-        link.send({"changes": changes})
+        receiver.send({"changes": changes})
     return now
 
 
-def _by_notification(link: Link, filter: Filter, known: Survey, delay: float) -> Survey:
+def _by_notification(receiver: Receiver, filter: Filter, known: Survey, delay: float) -> Survey:
     """Report what watchfiles sees; return when it cannot go on."""
     while True:
         if not known.directories:  # all are gone; perhaps they come back
             time.sleep(max(delay, 0.01))
-            known = _look_again(link, filter, known)
+            known = _look_again(receiver, filter, known)
             continue
         try:
             for events in _events(filter, known, delay):
@@ -86,13 +116,13 @@ def _by_notification(link: Link, filter: Filter, known: Survey, delay: float) ->
                 if any(_is_directory(path, filter, known) for path in paths):
                     break
                 if changes := [path for path in paths if filter.takes(path) and known.update(path)]:
-                    link.send({"changes": changes})
+                    receiver.send({"changes": changes})
         except FileNotFoundError:
             pass  # a directory went between the survey and the watch
         except Exception as error:  # its own errors have no common class; the system's limits are the usual cause
-            link.send({"problem": f"{error or type(error).__name__}"})
+            receiver.send({"problem": f"{error or type(error).__name__}"})
             return known
-        known = _look_again(link, filter, known)
+        known = _look_again(receiver, filter, known)
 
 
 def _events(filter: Filter, known: Survey, delay: float) -> Iterator[set[tuple[Any, str]]]:
