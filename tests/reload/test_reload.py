@@ -315,6 +315,28 @@ def test_nothing_is_imported_in_advance_for_an_application_that_sets_its_environ
     until_served(server, "False")
 
 
+def test_when_the_system_cannot_watch_the_files_are_looked_at(uvicorn, tmp_path, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("limited")
+    (folder / "watchfiles.py").write_text("def watch(*_, **__):\n    raise OSError('OS file watch limit reached')\n")
+    server = start(uvicorn, env={"PYTHONPATH": str(folder)})
+    server.wait_for("^WARNING:  WatchFiles cannot watch: OS file watch limit reached", timeout=DEADLINE)
+    save(tmp_path / "app.py", versioned("two"))
+    server.wait_for("^WARNING:  StatReload detected changes in 'app.py'", timeout=DEADLINE)
+    until_served(server, "two")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_watcher_that_dies_is_started_again(uvicorn, tmp_path):
+    server = start(uvicorn)
+    watcher = next(
+        pid for pid in server.descendants() if b"reload.watch_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    )
+    os.kill(watcher, signal.SIGKILL)
+    server.wait_for("The process that watches the files died: killed by SIGKILL", timeout=DEADLINE)
+    save(tmp_path / "app.py", versioned("two"))
+    until_served(server, "two")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the master needs Linux")
 def test_workers_are_replaced_one_after_the_other(uvicorn, tmp_path):
     server = start(uvicorn, "--workers", "2", app=versioned("one") + "# workers\n")
