@@ -208,7 +208,8 @@ class Reloader:
 
     def _look_for_the_dead(self) -> None:
         if self._child is not None and (status := self._child.status()) is not None:
-            self._on_child(self._child) if not self._child.link.at_end else None
+            if not self._child.link.at_end:
+                self._on_child(self._child)  # its last message may tell that it had been ready
             self._on_end(self._child, status)
         if self._watcher is not None and (status := self._watcher.status()) is not None:
             self._end_watcher()

@@ -165,6 +165,8 @@ class Multiprocess:
         self.signal_queue: list[int] = []
         self._news = threading.Event()
         """A signal came, or it is time to end."""
+        self._told_to_end = threading.Event()
+        """SIGINT or SIGTERM came, whether it has been handled or not: a restart in progress looks at this."""
         self._failed = False
         if isinstance(self.should_exit, ExitEvent):
             self.should_exit.on_set = self._news.set
@@ -176,6 +178,8 @@ class Multiprocess:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.signal_queue.append(number)
+        if number in (signal.SIGINT, signal.SIGTERM):
+            self._told_to_end.set()
         self._news.set()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -183,7 +187,7 @@ class Multiprocess:
         return {
             name: value
             for name, value in self.__dict__.items()
-            if name not in ("processes", "should_exit", "signal_queue", "_news")
+            if name not in ("processes", "should_exit", "signal_queue", "_news", "_told_to_end")
         }
 
     # -- the workers --
@@ -209,10 +213,10 @@ class Multiprocess:
     def restart_all(self) -> None:
         """Replace each worker by a new one, once that is ready; stop at the first that does not become it."""
         for index, old in enumerate(self.processes):
-            if self.should_exit.is_set():
+            if self.should_exit.is_set() or self._told_to_end.is_set():
                 return
             new = self._started()
-            if not new.wait_until_ready(self.config.timeout_worker_boot, self.should_exit):
+            if not new.wait_until_ready(self.config.timeout_worker_boot, self._told_to_end):
                 logger.error(
                     "New child process [%s] was not ready in time; keeping worker [%s] and aborting the restart.",
                     new.pid,
