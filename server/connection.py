@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from math import inf
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from .body import ChunkedBody
@@ -121,7 +122,7 @@ class HTTPConnection(TimedConnection):
         phase = self.phase
         if self.scheme == "https" or phase in (FRESH, IDLE, DISCARD, LINGER, CLOSING, CLOSED):
             return None  # the transport closes itself
-        self.half_closed = True
+        self.half_closed = self.ending = True
         if phase == HEAD:
             self.refuse(Refusal(400, "closed in the middle of a head"))
         elif self._left or self._chunks is not None:
@@ -148,8 +149,12 @@ class HTTPConnection(TimedConnection):
         try:
             if data.startswith(b"\r\n"):
                 data = data[skip_empty_lines(data) :]
-                if not data:
-                    return  # as some clients send behind a body: no beginning of a request yet
+                if not data:  # as some clients send behind a body: no beginning of a request yet
+                    if self.phase == IDLE and self.half_closed:
+                        self._hang_up(linger=False)
+                    elif self.phase == IDLE:
+                        self.deadline = min(self.deadline, monotonic() + self.service.keep_alive)
+                    return
                 seen = 0
             end = data.find(b"\r\n\r\n", max(seen - 3, 0))
             if end < 0:
@@ -194,7 +199,7 @@ class HTTPConnection(TimedConnection):
             self._chunks = ChunkedBody()
         else:
             self._left = head.length
-        cycle.task = task = service.loop.create_task(cycle.run(app), context=service.new_context())
+        cycle.task = task = service.loop.create_task(cycle.run(app), name=head.name, context=service.new_context())
         if not task.done():  # as it may be where tasks start eagerly
             state.tasks.add(task)
         if rest:
@@ -292,7 +297,7 @@ class HTTPConnection(TimedConnection):
             self.transport.write(short_response(refusal.status, text, service.state.default_block))
             self._hang_up(linger=True)
         elif cycle.untouched:
-            self._close_after = True
+            self._close_after = self.ending = True
             cycle.respond(refusal.status, text)
             cycle.lose()
         else:
@@ -342,7 +347,11 @@ class HTTPConnection(TimedConnection):
         unread = self._left > 0 or self._chunks is not None
         if cycle.keep_alive and not self._close_after:
             if not unread:
-                self._become_idle()
+                if self._buffer or self.half_closed or self._reading_paused:
+                    self._become_idle()
+                else:  # nothing waits: most of the time
+                    self.phase = IDLE
+                    self.deadline = monotonic() + self.service.keep_alive
             elif self._left > _MAX_DISCARD:
                 self._hang_up(linger=True)
             else:
@@ -369,7 +378,7 @@ class HTTPConnection(TimedConnection):
         """End the connection although the response has said that it goes on; a request that waits is still answered."""
         if self.phase == IDLE:
             self._hang_up(linger=True)
-        self._close_after = True
+        self._close_after = self.ending = True
 
     def cut(self, cycle: RequestResponseCycle) -> None:
         """End a response that cannot be completed, so that the client sees that it is not."""
@@ -393,6 +402,6 @@ class HTTPConnection(TimedConnection):
             return
         else:
             service = self.service
-            self.deadline = service.loop.time() + service.keep_alive
+            self.deadline = monotonic() + service.keep_alive
         if self._reading_paused:
             self._resume()

@@ -1,8 +1,9 @@
 """The clock of all connections of a server: one sweep looks at every deadline, instead of a timer per connection.
 
-A connection has a `deadline` (seconds on the loop's clock; infinity: none) and an `expired(now)`. The sweep runs when
-the earliest deadline that it saw has come, and not before the shortest time-out has passed: whatever a connection sets
-meanwhile lies further away. Who sets a nearer one says so (`look_at`). With no connection open nothing runs at all.
+A connection has a `deadline` (seconds on the monotonic clock, which is the loop's; infinity: none) and an
+`expired(now)`. The sweep runs when the earliest deadline that it saw has come, and not before the shortest time-out has
+passed: whatever a connection sets meanwhile lies further away. Who sets a nearer one says so (`look_at`). With no
+connection open nothing runs.
 """
 
 from __future__ import annotations

@@ -50,15 +50,22 @@ class RequestResponseCycle:
     _left = -1  # octets of the response body that a declared length leaves to send; -1: there is none
     _bodiless = False
     _response: ResponseHead
+    keep_alive = True
+    """Whether the connection can go on behind this exchange, as far as it is decided."""
+    more_body = False
+    """More of the request's body is to come."""
+    _expects_continue = False
 
     def __init__(self, connection: HTTPConnection, service: Service, scope: dict[str, Any], head: Head) -> None:
         self.connection = connection
         self.service = service
         self.scope = scope
         self.head = head
-        self.keep_alive = head.keep_alive
-        self.more_body = head.length != 0  # of the request, still to arrive
-        self._expects_continue = head.expects_continue
+        if not head.keep_alive:
+            self.keep_alive = False
+        if head.length:
+            self.more_body = True
+            self._expects_continue = head.expects_continue
 
     # -- The application's side ---------------------------------------------------------------------------------------
 
@@ -242,7 +249,7 @@ class RequestResponseCycle:
             or service.state.draining is not None
             or not service.keep_alive
             or self._expects_continue  # the client may or may not send the body now: nobody can tell what follows
-            or self.connection.is_last
+            or (self.connection.ending and self.connection.is_last)
             or (self.more_body and not more and self.connection.has_much_unread)
         ):
             self.keep_alive = False

@@ -25,6 +25,7 @@ from contextlib import suppress
 from fcntl import ioctl
 from math import inf
 from termios import TIOCOUTQ
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from .head import Refusal
@@ -60,6 +61,7 @@ class TimedConnection(asyncio.Protocol):
         "client",
         "cycle",
         "deadline",
+        "ending",
         "half_closed",
         "phase",
         "service",
@@ -75,6 +77,7 @@ class TimedConnection(asyncio.Protocol):
         self.phase = FRESH
         self.deadline = inf
         self.half_closed = False  # the client has sent all that it will send
+        self.ending = False  # half-closed, or to be closed behind a response
         self.write_paused = False
         self._buffer = b""  # a head that is not complete, or what follows the request that is being answered
         self._left = 0  # octets of the body still to come, if its length was declared
@@ -108,7 +111,7 @@ class TimedConnection(asyncio.Protocol):
         transport = self.transport
         if linger and not self.half_closed and not transport.is_closing() and transport.can_write_eof():
             self.phase = LINGER
-            now = self.service.loop.time()
+            now = monotonic()
             self._linger_end = now + _LINGER_TOTAL
             self.deadline = now + _LINGER_PAUSE
             self._resume()
@@ -122,16 +125,16 @@ class TimedConnection(asyncio.Protocol):
 
     def linger_on(self) -> None:
         """Something came while lingering: the client is not done yet."""
-        self.deadline = min(self.service.loop.time() + _LINGER_PAUSE, self._linger_end)
+        self.deadline = min(monotonic() + _LINGER_PAUSE, self._linger_end)
 
     def shutdown(self) -> None:
         """The server stops: finish the request that is being answered, if any, then close."""
         phase = self.phase
         if phase == BUSY:
-            self._close_after = True
+            self._close_after = self.ending = True
         elif phase <= HEAD:
             # Accepted, and perhaps sent to already: whoever connected before we stopped is still answered.
-            self.deadline = min(self.deadline, self.service.loop.time() + _FRESH_GRACE)
+            self.deadline = min(self.deadline, monotonic() + _FRESH_GRACE)
             self.service.sweep.look_at(self.deadline)
         elif phase in (IDLE, DISCARD):
             self._hang_up(linger=phase == DISCARD)
@@ -157,14 +160,18 @@ class TimedConnection(asyncio.Protocol):
             return
         elif self._unsent():
             waiting = self._untaken()
-            if phase in (BUSY, CLOSING) and waiting >= self._stalled_at:
+            progress = waiting < self._stalled_at
+            if phase in (BUSY, CLOSING) and not progress:
                 self._abort()
+                return
+            # The last answer is still being read, slowly: it may take its time as long as there is progress.
+            if phase == IDLE and progress:
+                self.deadline = self._after(self.service.keep_alive)
             else:
-                # The last answer is still being read, slowly: it may take its time as long as there is progress.
-                if phase != BUSY:
+                if phase not in (BUSY, CLOSING):
                     self._hang_up(linger=False)
-                self._stalled_at = waiting
                 self.deadline = self._after(self.service.write_timeout)
+            self._stalled_at = waiting
         elif phase in (LINGER, IDLE, DISCARD):
             self._hang_up(linger=phase == DISCARD)
 
@@ -185,9 +192,15 @@ class TimedConnection(asyncio.Protocol):
         """There are more connections than descriptors for them: close the one that is idle for longest, or this one."""
         service = self.service
         service.note(f"Exceeded the limit of {service.cap} connections.")
-        idle = [c for c in service.state.connections if isinstance(c, TimedConnection) and c.phase == IDLE]
-        if idle:
-            min(idle, key=lambda connection: connection.deadline)._hang_up(linger=False)
+        waiting = [
+            connection
+            for connection in service.state.connections
+            if isinstance(connection, TimedConnection) and connection.phase <= IDLE and connection is not self
+        ]
+        if waiting:
+            # Idle ones before those that have yet to send a request; of each kind the oldest.
+            oldest = min(waiting, key=lambda connection: (connection.phase != IDLE, connection.deadline))
+            oldest._hang_up(linger=False)
         else:
             self.transport.write(
                 short_response(503, refusal_text(503), service.state.default_block, b"retry-after: 1\r\n")
@@ -199,7 +212,7 @@ class TimedConnection(asyncio.Protocol):
 
     def _after(self, seconds: float) -> float:
         """Return the deadline `seconds` from now; 0: none."""
-        return self.service.loop.time() + seconds if seconds > 0 else inf
+        return monotonic() + seconds if seconds > 0 else inf
 
     def _unsent(self) -> int:
         """Return how many octets wait for the kernel to take them."""

@@ -81,6 +81,7 @@ class Head:
     expects_continue: bool
     upgrade: bytes  # lower-case, when Connection lists it; else b""
     forwarded: bool  # a proxy's header is among the fields
+    name: str  # of the task that answers it, for who looks at the tasks of the loop
     scope: dict[str, Any]  # what the ASGI scope of every such request says; to be copied
 
     @property
@@ -231,6 +232,7 @@ class HeadReader:
         }
         return Head(
             method=method,
+            name=f"{method} {raw_path.decode('ascii')}",
             scope=scope,
             version=version,
             fields=fields,

@@ -104,7 +104,10 @@ class Service:
         held, self._held = self._held, []
         for cycle in held:
             if cycle.phase == HEAD_HELD:
-                cycle.write_head()
+                try:
+                    cycle.write_head()
+                except Exception:  # a log handler of the application's, say: the other responses go on
+                    self.logger.exception("Cannot write the head of a response.")
 
     def render_defaults(self) -> bytes:
         """Return the default headers as bytes and keep them, in `default_block`, until this second is over."""
@@ -119,7 +122,7 @@ class Service:
 
     def log_refusal(self, refusal: Refusal, client: tuple[str, int] | None) -> None:
         """Log why a request was refused, a few times a second at most."""
-        swallowed = self._refusals.spend(self.loop.time())
+        swallowed = self._refusals.spend(time.monotonic())
         if swallowed is None:
             return
         who = "%s:%d" % client if client else "a local socket"
@@ -133,7 +136,7 @@ class Service:
 
     def note(self, message: str) -> None:
         """Log a warning, the same once a second at most."""
-        if self._notes.setdefault(message, LogBudget(per_second=1)).spend(self.loop.time()) is not None:
+        if self._notes.setdefault(message, LogBudget(per_second=1)).spend(time.monotonic()) is not None:
             self.logger.warning(message)
 
     def trace(self, client: tuple[str, int] | None, what: str) -> None:
