@@ -86,9 +86,8 @@ def test_a_config_subclass_of_the_script_reaches_the_workers(script):
 
         if __name__ == "__main__":
             config = Marked("m:app", port=int(sys.argv[1]), workers=2, mark="of the script")
-            server = uvicorn.Server(config)
             sock = config.bind_socket()
-            Multiprocess(config, target=server.run, sockets=[sock]).run()
+            Multiprocess(config, sockets=[sock]).run()
     """
     with script(source) as running:
         running.wait_for("Started server process", count=2)
