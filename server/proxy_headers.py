@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
+
+from .forwarded import parse_forwarded
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -28,12 +31,23 @@ _SCHEMES = {"http": ("http", "ws"), "https": ("https", "wss"), "ws": ("http", "w
 _PLAIN_TEXT = re.compile(r"[0-9A-Za-z._:\[\]%/-]+")
 
 
-class ProxyHeadersMiddleware:
-    """Puts the client and the scheme that a trusted proxy names into the scope, in place."""
+DEFAULT_HEADERS = ("x-forwarded-for", "x-forwarded-proto")
+"""What is believed unless something else is asked for. A proxy that does not set a header passes a client's forgery on:
+so each of the others is for those who know that theirs sets it."""
 
-    def __init__(self, app: ASGIApp, trusted_hosts: list[str] | str = "127.0.0.1") -> None:
+
+class ProxyHeadersMiddleware:
+    """Puts the client and the scheme that a trusted proxy names into the scope, in place; on request the host too."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        trusted_hosts: list[str] | str = "127.0.0.1",
+        headers: Iterable[str] = DEFAULT_HEADERS,
+    ) -> None:
         self.app = app
         self.trusted_hosts = _TrustedHosts(trusted_hosts)
+        self.headers = frozenset(name.strip().lower().encode() for name in headers)
 
     def trusts(self, client_host: str | None) -> bool:
         """Say whether headers from this peer are believed; None is a peer on a UNIX socket."""
@@ -45,26 +59,78 @@ class ProxyHeadersMiddleware:
         await self.app(scope, receive, send)
 
     def _rewrite(self, scope: MutableMapping[str, Any]) -> None:
-        proto: bytes | None = None
-        hops: list[bytes] = []
+        said: dict[bytes, list[bytes]] = {}
         for name, value in scope["headers"]:
-            if name == b"x-forwarded-for":
-                hops.append(value)
-            elif name == b"x-forwarded-proto":
-                proto = value
-        if not hops and proto is None:
+            if name in self.headers:
+                said.setdefault(name, []).append(value)
+        if not said:
             return
         client = scope.get("client")
         if not self.trusts(client[0] if client else None):
             return
-        if proto is not None:
-            schemes = _SCHEMES.get(proto.decode("latin-1").strip().lower())
-            if schemes is not None:
-                scope["scheme"] = schemes[scope["type"] == "websocket"]
-        if hops:
-            found = self.trusted_hosts.get_trusted_client_address(b", ".join(hops).decode("latin-1"))
+        if b"forwarded" in said:  # whoever asked for it means it: the older ones do not count beside it
+            self._believe_forwarded(scope, _joined(said[b"forwarded"]))
+            return
+        if b"x-forwarded-proto" in said:
+            _set_scheme(scope, said[b"x-forwarded-proto"][-1].decode("latin-1"))
+        if b"x-forwarded-for" in said:
+            found = self.trusted_hosts.get_trusted_client_address(_joined(said[b"x-forwarded-for"]))
             if found is not None:
                 scope["client"] = found
+        host, port = (_last(said.get(name)) for name in (b"x-forwarded-host", b"x-forwarded-port"))
+        if host or port:
+            _set_host(scope, host, port)
+
+    def _believe_forwarded(self, scope: MutableMapping[str, Any], value: str) -> None:
+        elements = parse_forwarded(value)
+        if not elements:
+            return
+        # From the right, past the proxies that are trusted: what the last of them wrote is what it saw itself.
+        chosen = elements[0]
+        if not self.trusted_hosts.always_trust:
+            for element in reversed(elements):
+                if "for" not in element or _parse_host_port(element["for"])[0] not in self.trusted_hosts:
+                    chosen = element
+                    break
+        if "for" in chosen:
+            client = _parse_host_port(chosen["for"])
+            if _PLAIN_TEXT.fullmatch(client[0]):
+                scope["client"] = client
+        if "proto" in chosen:
+            _set_scheme(scope, chosen["proto"])
+        if "host" in chosen:
+            _set_host(scope, chosen["host"], "")
+
+
+def _joined(values: list[bytes]) -> str:
+    return b", ".join(values).decode("latin-1")
+
+
+def _last(values: list[bytes] | None) -> str:
+    """Return the last item of a list: the nearest proxy's."""
+    return (_parse_raw_hosts(_joined(values)) or [""])[-1] if values else ""
+
+
+def _set_scheme(scope: MutableMapping[str, Any], proto: str) -> None:
+    schemes = _SCHEMES.get(proto.strip().lower())
+    if schemes is not None:
+        scope["scheme"] = schemes[scope["type"] == "websocket"]
+
+
+def _set_host(scope: MutableMapping[str, Any], host: str, port: str) -> None:
+    """Put the host that the client asked for into `server` and the Host header; an empty text leaves what is there."""
+    before = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
+    name, own_port = _parse_host_port(host or before)
+    if not name or not _PLAIN_TEXT.fullmatch(name):
+        return
+    number = _port(port) if port else own_port
+    if number is None:
+        return
+    usual = 443 if scope["scheme"] in ("https", "wss") else 80
+    bracketed = f"[{name}]" if ":" in name else name
+    value = bracketed if number in (0, usual) else f"{bracketed}:{number}"
+    scope["headers"] = [(b"host", value.encode()), *(field for field in scope["headers"] if field[0] != b"host")]
+    scope["server"] = (name, number or usual)
 
 
 class _TrustedHosts:

@@ -132,6 +132,7 @@ class Config:
         reset_contextvars: bool = False,
         *,
         bind: list[str] | str | None = None,
+        forwarded_headers: list[str] | str = "x-forwarded-for,x-forwarded-proto",
         uds_mode: int | None = None,
         manager: bool = False,
         surge: int = 1,
@@ -186,6 +187,9 @@ class Config:
         self.reload = reload
         self.reload_delay = reload_delay
         self.proxy_headers = proxy_headers
+        self.forwarded_headers = (
+            forwarded_headers if isinstance(forwarded_headers, str) else ",".join(forwarded_headers)
+        )
         self.server_header = server_header
         self.date_header = date_header
         self.root_path = root_path
@@ -431,7 +435,9 @@ class Config:
             app = import_from_string("uvicorn.middleware.message_logger:MessageLoggerMiddleware")(app)
         if self.proxy_headers:
             middleware = import_from_string("uvicorn.middleware.proxy_headers:ProxyHeadersMiddleware")
-            app = middleware(app, trusted_hosts=self.forwarded_allow_ips)
+            # Not named where it is the default: a class in its place may take what upstream's does.
+            more = {"headers": self.forwarded_headers.split(",")} if self.is_given("forwarded_headers") else {}
+            app = middleware(app, trusted_hosts=self.forwarded_allow_ips, **more)
         return app
 
     def get_loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -130,6 +130,16 @@ def _comma_list(value: Any) -> str:
     return _text(value)
 
 
+_FORWARDED_HEADERS = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "forwarded")
+
+
+def _forwarded_headers(value: Any) -> str:
+    names = [name.strip().lower() for name in _comma_list(value).split(",")]
+    if not set(names) <= set(_FORWARDED_HEADERS):
+        raise ValueError
+    return ",".join(names)
+
+
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, 5.6.2
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110, 5.5
 
@@ -200,5 +210,6 @@ NUMBER = Kind("SECONDS", "a number of seconds", _number)
 WORKERS = Kind("NUMBER|auto", "an integer of at least 1, or auto", _workers)
 MODE = Kind("MODE", "permissions in octal, as 660", _mode)
 COMMA_LIST = Kind("LIST", "text, separated by commas", _comma_list)
+FORWARDED_HEADERS = Kind("LIST", f"some of {', '.join(_FORWARDED_HEADERS)}", _forwarded_headers)
 HEADER = Kind("NAME:VALUE", "Name:Value without control characters", _header)
 ADDRESS = Kind("ADDRESS", "host:port, [v6]:port, unix:PATH or fd://N", _address)

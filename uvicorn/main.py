@@ -232,6 +232,7 @@ def run(
     h11_max_incomplete_event_size: int | None = None,
     reset_contextvars: bool = False,
     bind: list[str] | str | None = None,
+    forwarded_headers: list[str] | str = "x-forwarded-for,x-forwarded-proto",
     uds_mode: int | None = None,
     manager: bool = False,
     surge: int = 1,

@@ -19,6 +19,7 @@ from uvicorn.kinds import (
     BOOLEAN,
     COMMA_LIST,
     EXISTING_PATH,
+    FORWARDED_HEADERS,
     HEADER,
     MODE,
     NUMBER,
@@ -283,6 +284,11 @@ class Settings:
         "Peers trusted with these: addresses, networks or names, separated by commas; * trusts all.",
         COMMA_LIST,
         env=("FORWARDED_ALLOW_IPS",),
+    )
+    forwarded_headers: str = _proxy(
+        "x-forwarded-for,x-forwarded-proto",
+        "Which headers of a trusted peer are believed: of these, x-forwarded-host, x-forwarded-port and forwarded.",
+        FORWARDED_HEADERS,
     )
     server_header: bool = _proxy(True, "Send a Server header.", BOOLEAN, flag="both")
     date_header: bool = _proxy(True, "Send a Date header.", BOOLEAN, flag="both")
