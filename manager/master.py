@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import logging
 import math
 import os
@@ -44,7 +45,7 @@ from .messages import (
 from .nursery import Nursery
 from .pidfile import PidFile
 from .plan import Order, Phase, Spawn, Tell, Wish, plan
-from .process import ExitStatus, Process, dead_children, oom_kills, reap_stranger
+from .process import ExitStatus, Process, dead_children, oom_kills, reap_stranger, return_memory
 from .recipe import CommandSource, Source, name_of, working_directory
 from .restarts import Restarts
 from .signals import COMMANDS, Command, Inbox
@@ -134,6 +135,8 @@ class Master:
             if not self._hosted:
                 titles.set_title("master", name_of(config))
             self._notifier.starting(time.monotonic())
+            gc.collect()
+            return_memory()
             while not self._is_over():
                 self._lap()
             report.parent("Stopping", self._pid)

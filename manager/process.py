@@ -211,6 +211,12 @@ def reap_stranger(pid: int) -> None:
         os.waitpid(pid, os.WNOHANG)
 
 
+def return_memory() -> None:
+    """Give back to the kernel what the allocator keeps of freed memory, where the C library can."""
+    with contextlib.suppress(AttributeError):
+        _libc().malloc_trim(0)
+
+
 def _prctl(option: int, value: int) -> None:
     if _libc().prctl(option, value, 0, 0, 0) != 0:
         errno = ctypes.get_errno()

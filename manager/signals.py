@@ -89,6 +89,9 @@ FOR_THE_MASTER = tuple(
 )
 """Signals that workers take without doing anything: `pkill -HUP` and a terminal send them to the whole family."""
 
+OF_THE_FAMILY = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, *FOR_THE_MASTER)
+"""Signals that a terminal or a process manager sends to all of us; a template ignores them."""
+
 
 def nothing(number: int, frame: FrameType | None) -> None:
     """Handle a signal by not dying of it. A function, since SIG_IGN would be inherited by what the app starts."""

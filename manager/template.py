@@ -22,34 +22,20 @@ from . import titles, worker_main
 from .channel import Channel
 from .credentials import Credentials
 from .messages import PROTOCOL, Fork, Forked, Loaded, NotForked, NotLoaded
-from .process import die_with_parent, fork_adopted
+from .process import die_with_parent, fork_adopted, return_memory
 from .recipe import Recipe, load_config
+from .signals import OF_THE_FAMILY
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
 
 logger = logging.getLogger("uvicorn.error")
 
-IGNORED = (
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGQUIT,
-    signal.SIGHUP,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-    signal.SIGTTIN,
-    signal.SIGTTOU,
-    signal.SIGWINCH,
-    getattr(signal, "SIGPWR", None),
-)
-"""Sent to the whole family, by a terminal or a process manager; the end of the channel is what ends a template."""
-
 
 def main(recipe_fd: int, channel_fd: int, mode: str = "") -> NoReturn:
     """Become a template. `mode` is "bare" after the application, imported here, turned out to start threads."""
-    for number in IGNORED:
-        if number is not None:
-            signal.signal(number, signal.SIG_IGN)
+    for number in OF_THE_FAMILY:
+        signal.signal(number, signal.SIG_IGN)  # the end of the channel is what ends a template
     with open(recipe_fd, "rb", closefd=False) as file:
         file.seek(0)
         recipe = Recipe.from_bytes(file.read())
@@ -85,6 +71,7 @@ def main(recipe_fd: int, channel_fd: int, mode: str = "") -> NoReturn:
     # What is here now lives as long as the workers. Collected once and then left alone, its pages stay shared: the
     # collector writes into every object that it looks at.
     gc.collect()
+    return_memory()
     gc.freeze()
     from uvicorn import __version__
 
@@ -142,19 +129,24 @@ def load_environment(recipe: Recipe) -> None:
 
 
 def import_server(recipe: Recipe) -> None:
-    """Import what every worker will need and nothing of the user's."""
-    import asyncio  # noqa: F401
-
+    """Import what every worker needs and nothing of the user's. What is missing here each worker pays for itself."""
     for name in _wanted_modules(recipe):
         with contextlib.suppress(ImportError):  # an optional package; the worker finds out, and says so
             __import__(name)
 
 
 def _wanted_modules(recipe: Recipe) -> list[str]:
-    names = ["uvicorn.logging", "uvicorn.lifespan.on", "uvicorn.middleware.proxy_headers"]
+    names = [
+        "logging.config",
+        "uvicorn.config",
+        "uvicorn.logging",
+        "uvicorn.lifespan.on",
+        "uvicorn.middleware.proxy_headers",
+        "uvicorn.server.lifecycle",
+    ]
     settings = Settings() if recipe.settings is None else Settings.from_json(recipe.settings)
     if settings.loop in ("auto", "uvloop"):
-        names.append("uvloop")
+        names += ["uvloop", "uvicorn.loops.auto"]
     if settings.http in ("auto", "httptools"):
         names += ["httptools", "uvicorn.protocols.http.auto", "uvicorn.protocols.http.httptools_impl"]
     elif settings.http == "h11":

@@ -72,12 +72,10 @@ def run(recipe: Recipe, config: Config | None, fork: Fork, channel: Channel, dum
 
 def _become_a_worker(recipe: Recipe, fork: Fork, channel: Channel, between: int) -> None:
     signal.set_wakeup_fd(-1)
-    for number in signal.valid_signals():
-        # What a C extension has set is left alone, as are the kernel's own (SIGKILL).
-        if signal.getsignal(number) not in (signal.SIG_DFL, None) and number != signal.SIGPIPE:
-            signal.signal(number, signal.SIG_DFL)
-    for number in signals.FOR_THE_MASTER:
-        signal.signal(number, signals.nothing)
+    for number in signals.OF_THE_FAMILY:
+        # The template ignores them. What the application has set at its import, there, is left alone.
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signals.nothing if number in signals.FOR_THE_MASTER else signal.SIG_DFL)
     for name in NOT_OURS:
         os.environ.pop(name, None)
     os.environ["UVICORN_WORKER"] = str(fork.slot)

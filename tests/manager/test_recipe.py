@@ -18,6 +18,9 @@ def recipe(**more):
         "voice": 9,
         "board": 10,
         "preload": False,
+        "name": "app:app",
+        "umask": None,
+        "credentials": None,
     }
     return Recipe(**{**values, **more})
 

@@ -95,7 +95,7 @@ def test_a_worker_that_an_old_master_started_dies_and_is_reaped_by_the_new_one(u
         wire.read_some()
         usr2(server, 2)
         assert wire.read_some()  # it drains under the new master
-        assert len(server.descendants()) == 4
+        until(lambda: len(server.descendants()) == 4, "a template, two workers and one that drains", server=server)
     assert server.stop() == 0
 
 
