@@ -35,13 +35,13 @@ test: .venv/tests ## run the whole suite, in parallel
 	$(BIN)/python -m pytest -n $(CORES) --dist worksteal $(ARGS)
 
 e2e: .venv/tests ## run only the tests of real processes, sockets and applications
-	$(BIN)/python -m pytest -n $(CORES) --dist worksteal tests/processes tests/wire tests/apps $(ARGS)
+	$(BIN)/python -m pytest -n $(CORES) --dist worksteal tests/processes tests/wire tests/apps tests/contrib $(ARGS)
 
 format: .venv/tests ## put every file into the one style
 	$(BIN)/ruff check --quiet --fix-only . ; $(BIN)/ruff format .
 
 lint: .venv/tests ## check style, and that generated documents are up to date
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python docs/make_settings.py --check
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python docs/make_settings.py --check && $(BIN)/python docs/include_configs.py --check
 
 types: .venv/tests ## check types
 	$(BIN)/mypy

@@ -20,11 +20,11 @@ def explain(event: str, info: dict[str, Any], tail: str) -> str:
     state = event.removeprefix("PROCESS_STATE_")
     lived = max(0, info["stop"] - info["start"])
     status = info["exitstatus"]
-    why = info["spawnerr"] or {
+    why = {
         3: f"exit status {status}: it could not start (application, lifespan or socket)",
         2: f"exit status {status}: a setting is wrong",
         -1: "killed by a signal",
-    }.get(status, f"exit status {status}")
+    }.get(status) or (info["spawnerr"] if status == 0 else f"exit status {status}")
     text = {"FATAL": "given up on after several starts", "BACKOFF": "ended too soon, is started again"}.get(
         state, "ended"
     )

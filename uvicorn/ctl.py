@@ -45,7 +45,7 @@ def fill(text: str, values: Values) -> str:
         shipped.logs: values.logs,
         f"--workers {shipped.workers}": f"--workers {values.workers}",
         f"numprocs={shipped.workers}": f"numprocs={values.workers}",
-        f"numprocs = {shipped.workers}": f"numprocs = {values.workers}",
+        f"numprocesses = {shipped.workers}": f"numprocesses = {values.workers}",
     }
     # In two steps, so that no value is taken for the example of another: first to characters that no file contains.
     for number, example in enumerate(marks):

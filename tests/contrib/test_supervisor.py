@@ -1,0 +1,198 @@
+"""The shipped configurations under the real supervisord: served, healed, reloaded, stopped, failed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.support.load import LoadClient
+from tests.support.processes import Running, free_port, in_environment, is_alive
+from tests.support.wire import WireError
+from uvicorn.contrib.exits import explain
+from uvicorn.ctl import Values, render
+
+from .helpers import HERE, get, get_json, pids, program, until
+
+DAEMON = """\
+[supervisord]
+nodaemon=true
+logfile={here}/supervisord.log
+pidfile={here}/supervisord.pid
+childlogdir={here}
+[unix_http_server]
+file={here}/s
+[supervisorctl]
+serverurl=unix://{here}/s
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+[include]
+files = {here}/conf.d/*.conf
+"""
+
+
+class Supervisor:
+    def __init__(self, running: Running, here: Path, port: int) -> None:
+        self.running, self.here, self.port = running, here, port
+
+    def ctl(self, *words: str) -> str:
+        """Run supervisorctl; returns what it printed."""
+        command = [program("supervisorctl"), "-c", str(self.here / "supervisord.conf"), *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=in_environment())
+        return done.stdout + done.stderr
+
+    def log(self) -> str:
+        return "".join(f"== {file.name}\n{file.read_text()}" for file in sorted(self.here.glob("*.log*")))
+
+    def until_state(self, state: str, count: int = 1, timeout: float = 15) -> None:
+        until(lambda: self.ctl("status").count(f" {state} ") == count, f"{count} {state}", timeout, self.log)
+
+    def told(self, what: str) -> None:
+        until(lambda: what in self.log(), f"{what!r} in a log", log=self.log)
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path) -> Iterator[Callable[..., Supervisor]]:
+    """Start supervisord on the shipped files of these variants, filled in as `uvicornctl init` does."""
+    supervisord = program("supervisord")
+    (tmp_path / "app.py").write_text((HERE / "app.py").read_text())
+    (tmp_path / "conf.d").mkdir()
+    port = free_port()
+    values = Values(
+        directory=str(tmp_path),
+        commands=os.path.dirname(program("uvicorn")),
+        user="root" if os.getuid() == 0 else os.environ.get("USER", "nobody"),
+        port=port,
+        run=str(tmp_path),
+        logs=str(tmp_path),
+    )
+    with ExitStack() as stack:
+
+        def start(*variants: str, startsecs: int = 1, startretries: int = 3, **env: str) -> Supervisor:
+            for variant in variants:
+                for name, text in render("supervisor", variant, values).items():
+                    # Only these are others than shipped: the tests do not wait ten seconds for each start.
+                    text = text.replace("startsecs=10", f"startsecs={startsecs}")
+                    text = text.replace("startretries=3", f"startretries={startretries}")
+                    (tmp_path / "conf.d" / name).write_text(text)
+            (tmp_path / "supervisord.conf").write_text(DAEMON.format(here=tmp_path))
+            command = [supervisord, "-c", str(tmp_path / "supervisord.conf")]
+            return Supervisor(stack.enter_context(Running(command=command, cwd=tmp_path, env=env)), tmp_path, port)
+
+        yield start
+
+
+def masters(supervisor: Supervisor) -> list[int]:
+    return [int(word) for word in supervisor.ctl("pid", "web:*").split() if word.isdigit() and word != "0"]
+
+
+def the_pid(supervisor: Supervisor, name: str = "web:web") -> int:
+    return int(supervisor.ctl("pid", name))
+
+
+def test_one_master_serves_heals_and_reloads_without_a_loss(supervisor: Callable[..., Supervisor]):
+    web = supervisor("master")
+    web.until_state("RUNNING")
+    first = pids(web.port, 2)
+    assert get_json(web.port, "/scope")["server"] == ["127.0.0.1", web.port]
+    os.kill(min(first), signal.SIGKILL)
+    healed = pids(web.port, 2, without={min(first)})
+    master = the_pid(web)
+    with LoadClient(web.port, connections=4) as kept, LoadClient(web.port, connections=2, keep_alive=False) as fresh:
+        kept.wait_for_answers(20)
+        assert "web" in web.ctl("signal", "HUP", "web:*")
+        pids(web.port, 2, without=healed, timeout=20)
+        until(lambda: "Reloaded: " in web.log(), "the reload is over", log=web.log)
+        reports = [kept.stop(), fresh.stop()]
+    assert [report.failures for report in reports] == [0, 0], "\n".join(map(str, reports))
+    assert the_pid(web) == master
+    web.ctl("stop", "web:*")
+    web.until_state("STOPPED")
+    assert web.log().count("lifespan ended") >= 4
+    assert web.running.descendants() == []
+    assert web.running.stop() == 0
+
+
+def test_members_are_restarted_one_by_one_without_a_refused_connection(supervisor: Callable[..., Supervisor]):
+    web = supervisor("processes")
+    web.until_state("RUNNING", 2)
+    before = pids(web.port, 2)
+    with LoadClient(web.port, connections=4) as kept, LoadClient(web.port, connections=2, keep_alive=False) as fresh:
+        kept.wait_for_answers(20)
+        for member in ("web:web_00", "web:web_01"):
+            web.ctl("restart", member)
+        pids(web.port, 2, without=before)
+        reports = [kept.stop(), fresh.stop()]
+    # An idle connection may be closed, a request that was sent may not be lost, and none may be refused.
+    assert [(report.refused, report.short, report.timeouts) for report in reports] == [(0, 0, 0)] * 2, reports
+    os.kill(min(pids(web.port, 2)), signal.SIGKILL)
+    pids(web.port, 2)
+    web.ctl("stop", "web:*")
+    web.until_state("STOPPED", 2)
+    assert web.running.descendants() == []
+
+
+def test_each_process_has_a_unix_socket_that_goes_with_it(supervisor: Callable[..., Supervisor]):
+    web = supervisor("unix")
+    web.until_state("RUNNING", 2)
+    paths = [web.here / f"web_{number:02d}.sock" for number in range(2)]
+    until(lambda: all(map(answers, paths)), "both answer", log=web.log)
+    assert len({get(path).body for path in paths}) == 2
+    assert {path.stat().st_mode & 0o777 for path in paths} == {0o660}
+    forwarded = get_json(paths[0], "/scope", headers="X-Forwarded-For: 9.9.9.9\r\nX-Forwarded-Proto: https\r\n")
+    assert (forwarded["client"], forwarded["scheme"]) == (["9.9.9.9", 0], "https")
+    os.kill(int(get(paths[0]).body), signal.SIGKILL)  # it leaves its file behind
+    until(lambda: answers(paths[0]), "the successor takes the path over", log=web.log)
+    web.ctl("stop", "web:*")
+    web.until_state("STOPPED", 2)
+    assert not any(path.exists() for path in paths)
+
+
+def answers(path: Path) -> bool:
+    try:
+        return get(path).status == 200
+    except (OSError, WireError):
+        return False
+
+
+def test_an_app_that_cannot_start_is_fatal_and_the_listener_says_why(supervisor: Callable[..., Supervisor]):
+    web = supervisor("master", "exits", startsecs=15, startretries=1, BROKEN="lifespan")
+    until(lambda: "FATAL" in web.ctl("status"), "web is FATAL", 30, web.log)
+    web.told("exited: web (exit status 3; not expected)")
+    exits = web.here / "exits.log"
+    until(lambda: "web given up on after several starts" in exits.read_text(), "the listener's last word", log=web.log)
+    assert "web ended too soon, is started again" in exits.read_text()
+    assert "    ERROR:    broken on purpose" in exits.read_text()
+
+
+def test_the_listener_says_the_exit_status_of_what_had_been_running():
+    info = {"group": "web", "name": "web_00", "start": 10, "stop": 15, "exitstatus": 3, "spawnerr": ""}
+    said = explain("PROCESS_STATE_EXITED", info, "one\ntwo\n")
+    assert (
+        "web:web_00 ended (exit status 3: it could not start (application, lifespan or socket); it lived 5 s)" in said
+    )
+    assert said.endswith("    one\n    two")
+    assert "killed by a signal" in explain("PROCESS_STATE_EXITED", {**info, "exitstatus": -1}, "")
+
+
+def test_a_killed_master_takes_its_workers_along_and_is_started_again(supervisor: Callable[..., Supervisor]):
+    web = supervisor("master")
+    web.until_state("RUNNING")
+    workers = pids(web.port, 2)
+    os.kill(the_pid(web), signal.SIGKILL)
+    until(lambda: not any(map(is_alive, workers)), "the orphans end", 3)
+    pids(web.port, 2, without=workers)
+
+
+def test_supervisord_going_down_leaves_nothing(supervisor: Callable[..., Supervisor]):
+    web = supervisor("master")
+    web.until_state("RUNNING")
+    pids(web.port, 2)
+    assert web.running.stop() == 0
+    with pytest.raises(OSError, match="refused"):
+        get(web.port)

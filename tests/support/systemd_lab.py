@@ -1,0 +1,145 @@
+"""A real systemd as PID 1 of its own namespaces, for tests of units: boots in about a second, gone without a trace.
+
+Inside, /tmp, /run and /var/tmp are private and empty, /etc/systemd/system and /srv are folders of the test, and none
+of the distribution's own jobs run (an unmasked systemd-tmpfiles would empty the real /tmp). The rest of the disk and
+the network are the host's, so a server inside answers on the host's loopback. Resource controllers may be missing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SYSTEMD = next((path for path in ("/lib/systemd/systemd", "/usr/lib/systemd/systemd") if os.path.exists(path)), None)
+
+INIT = """\
+set -e
+mount --make-rprivate /
+mount -t proc proc /proc
+mount --bind {state}/srv /srv
+mount --bind {state}/units /etc/systemd/system
+for folder in /run /var/tmp /lib/systemd/system/*.target.wants; do mount -t tmpfs -o mode=1777 tmpfs "$folder"; done
+mkdir -p /run/lock /run/systemd/system/sockets.target.wants
+ln -s /dev/null /run/systemd/system/systemd-remount-fs.service
+for unit in systemd-journald.socket systemd-journald-dev-log.socket; do
+    if [ -e /lib/systemd/system/$unit ]; then
+        ln -s /lib/systemd/system/$unit /run/systemd/system/sockets.target.wants/
+    fi
+done
+umount -R /sys/fs/cgroup
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount -t tmpfs -o mode=1777 tmpfs /tmp
+export container=lab
+exec {systemd} --log-target=console --log-level=info --show-status=0 --unit=basic.target
+"""
+
+
+def missing() -> str | None:
+    """Say what this machine lacks for a lab."""
+    if sys.platform != "linux" or SYSTEMD is None:
+        return "systemd is not installed"
+    if os.getuid() != 0:
+        return "a systemd in namespaces needs root"
+    for tool in ("unshare", "nsenter", "systemctl"):
+        if shutil.which(tool) is None:
+            return f"{tool} is not installed"
+    return None
+
+
+class Lab:
+    """A context manager; skips the test, saying why, where a systemd does not come up."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        self.srv = state / "srv"
+        """/srv inside."""
+        self.units = state / "units"
+        """/etc/systemd/system inside."""
+        self._init: int | None = None
+
+    def __enter__(self) -> Lab:
+        if why := missing():
+            pytest.skip(why)
+        for folder in (self.srv, self.units):
+            folder.mkdir(parents=True)
+            folder.chmod(0o755)
+        script = self.state / "init"
+        script.write_text(INIT.format(state=self.state, systemd=SYSTEMD))
+        self._log = (self.state / "log").open("wb")
+        self._outer = subprocess.Popen(
+            ["unshare", "--pid", "--fork", "--mount", "--uts", "--ipc", "--cgroup", "bash", str(script)],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            env={"PATH": os.environ["PATH"]},
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and self._outer.poll() is None:
+            children = Path(f"/proc/{self._outer.pid}/task/{self._outer.pid}/children").read_text().split()
+            if children and Path(f"/proc/{children[0]}/comm").read_text().strip() == "systemd":
+                self._init = int(children[0])
+                if self.run("systemctl", "is-system-running", check=False).strip() in ("running", "degraded"):
+                    return self
+            time.sleep(0.05)
+        self.__exit__()
+        pytest.skip(f"no systemd came up in namespaces: {(self.state / 'log').read_text()[-300:]}")
+
+    def __exit__(self, *_: object) -> None:
+        if self._init is not None and self._outer.poll() is None:
+            os.kill(self._init, 9)  # PID 1 of a namespace takes everything in it along
+        elif self._outer.poll() is None:
+            os.killpg(self._outer.pid, 9)
+        self._outer.wait(10)
+        self._log.close()
+
+    def run(self, *command: str, check: bool = True, timeout: float = 60) -> str:
+        """Run a command inside; returns what it printed, standard error included."""
+        done = subprocess.run(
+            ["nsenter", "-t", str(self._init), "-a", *command],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env={"PATH": os.environ["PATH"]},
+        )
+        if check and done.returncode:
+            raise AssertionError(f"{command}: {done.returncode}\n{done.stdout}{done.stderr}\n{self.journal()}")
+        return done.stdout + done.stderr
+
+    def systemctl(self, *words: str, check: bool = True) -> str:
+        return self.run("systemctl", *words, check=check)
+
+    def show(self, unit: str, *names: str) -> dict[str, str]:
+        """Properties of a unit."""
+        printed = self.systemctl("show", unit, f"--property={','.join(names)}")
+        return dict(line.split("=", 1) for line in printed.splitlines() if "=" in line)
+
+    def journal(self) -> str:
+        return self.run("journalctl", "--no-pager", "-o", "cat", check=False)
+
+    def pids(self, unit: str) -> set[int]:
+        """The processes of a unit, by their pids outside."""
+        group = self.show(unit, "ControlGroup")["ControlGroup"]
+        inside = self.run("cat", f"/sys/fs/cgroup{group}/cgroup.procs", check=False).split() if group else []
+        return {outside for pid in inside if pid.isdigit() and (outside := self.outside(int(pid)))}
+
+    def outside(self, inside: int) -> int | None:
+        """The pid outside of a process whose pid inside is this."""
+        for name in os.listdir("/proc"):
+            if name.isdigit() and os.path.exists(f"/proc/{name}/ns/pid"):
+                try:
+                    if not os.path.samefile(f"/proc/{name}/ns/pid", f"/proc/{self._init}/ns/pid"):
+                        continue
+                    status = Path(f"/proc/{name}/status").read_text()
+                except OSError:
+                    continue
+                ids = next(line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:"))
+                if int(ids[-1]) == inside:
+                    return int(name)
+        return None
