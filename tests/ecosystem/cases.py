@@ -20,6 +20,10 @@ class Case:
     """Exit statuses that are clean, by what stops it."""
     open_stream: str | None = None
     """A path whose answer does not end: it is being read when the stop comes, and must not hold it up."""
+    shows_interrupt: bool = False
+    """It does not catch the KeyboardInterrupt that comes out of `Server.run` after Ctrl-C (with upstream's too)."""
+    to_the_group: bool = False
+    """Send SIGTERM to the whole group, as systemd does: the command starts uvicorn and passes no signal on to it."""
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -83,6 +87,11 @@ import sys
 from nicegui import ui
 ui.label("hello world")
 ui.run(port=int(sys.argv[1]), show=False, reload={reload})
+"""
+
+SHINY = """\
+from shiny import App, ui
+app = App(ui.page_fluid("hello world"), None)
 """
 
 FASTMCP = """\
@@ -177,7 +186,8 @@ CASES = [
         {"app.py": LITESTAR},
         lambda port: ["litestar", "--app", "app:app", "run", "--reload", "--port", str(port)],
         [gets("/", "hello world"), talks_websocket("/ws")],
-        PYTHON_PROGRAM,
+        {"SIGINT": (0, 1), "SIGTERM": (-15,)},  # 1: "Aborted!", by click
+        to_the_group=True,
     ),
     Case(
         "gradio",
@@ -195,6 +205,7 @@ CASES = [
         lambda port: ["python", "main.py", str(port)],
         [gets("/", "hello world"), polls_socketio("/_nicegui_ws/socket.io/")],
         PYTHON_PROGRAM,
+        shows_interrupt=True,
     ),
     Case(
         "nicegui with reload",
@@ -202,6 +213,14 @@ CASES = [
         {"main.py": NICEGUI.format(reload=True).replace("ui.label", "if True:\n    ui.label")},
         lambda port: ["python", "main.py", str(port)],
         [gets("/", "hello world"), polls_socketio("/_nicegui_ws/socket.io/")],
+        PYTHON_PROGRAM,
+    ),
+    Case(
+        "shiny run --reload",
+        ["shiny"],
+        {"app.py": SHINY},
+        lambda port: ["shiny", "run", "--reload", "--port", str(port), "app.py"],
+        [gets("/", "hello world")],
         PYTHON_PROGRAM,
     ),
     Case(
