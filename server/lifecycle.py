@@ -53,6 +53,7 @@ _TICKS_A_SECOND = 10
 _COUNTER_WRAPS = 864_000  # ticks, one day
 _ANNOUNCE_AFTER = 0.1  # seconds of waiting before a line says so
 _DRAIN_LAP = 0.05  # seconds
+_LENIENT = 1.0  # seconds for the next request of idle connections
 _AFTER_CANCEL = 1.0  # seconds that cancelled tasks have for their last words
 _PASSED = "Task cancelled, timeout graceful shutdown exceeded"
 
@@ -301,7 +302,10 @@ class Server:
         """Let go of the sockets, finish the requests within `timeout_graceful_shutdown`, end the lifespan."""
         self._attach()
         logger.info("Shutting down")
-        self.server_state.draining = "retire" if self._retiring else "stop"
+        # Who gave us the socket keeps it and starts our successor: idle connections too, whose next request may be on
+        # its way, are answered for a moment more.
+        lenient = bool(self._listeners) and all(listener.inherited for listener in self._listeners)
+        self.server_state.draining = "retire" if self._retiring or lenient else "stop"
         for listener in self._listeners:
             listener.unlink()  # before the queue is emptied: then nobody can come after that
         await self._stop_accepting(accept_rest=not self._retiring)
@@ -312,7 +316,7 @@ class Server:
             self.on_accept_stopped()
         for _ in range(2):  # read first what has arrived already: then a connection with a request in it is not idle
             await asyncio.sleep(0)
-        await self._drain()
+        await self._drain(lenient=lenient)
         if not self.force_exit:
             await self._unless_forced(self.lifespan.shutdown())
         if self.force_exit:
@@ -331,15 +335,18 @@ class Server:
         self._listeners = []
         self._sockets = []
 
-    async def _drain(self) -> None:
+    async def _drain(self, *, lenient: bool = False) -> None:
+        """Wait for the connections to end. `lenient`: a stop treats idle ones as a retirement does, for a moment."""
         state, waker, loop = self.server_state, self._attach(), asyncio.get_running_loop()
         began = loop.time()
         told: set[Any] = set()
-        retiring = self._retiring
+        retiring = self._retiring or lenient
         announced = ""
         turns = 0
         while not self.force_exit:
-            if retiring and not self._retiring:  # a stop came: the idle ones close now after all
+            if lenient and (self._hurried or loop.time() - began >= _LENIENT):
+                lenient = False
+            if retiring and not self._retiring and not lenient:  # a stop came: the idle ones close now after all
                 retiring = False
                 state.draining = "stop"
                 told.clear()

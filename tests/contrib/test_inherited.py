@@ -1,0 +1,37 @@
+"""A single process stops while somebody else keeps its socket: what its clients are about to send is served."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from typing import Any
+
+from tests.support.wire import Wire
+
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+def test_an_idle_connection_is_answered_once_more_after_term(uvicorn: Any):
+    with socket.create_server(("127.0.0.1", 0)) as kept:
+        server = uvicorn("--fd", kept.fileno(), pass_fds=(kept.fileno(),))
+        with Wire.connect(kept.getsockname()) as idle:
+            assert idle.request(GET).keeps_alive
+            server.signal(signal.SIGTERM)
+            time.sleep(0.3)
+            answer = idle.request(GET)
+            assert answer.status == 200
+            assert not answer.keeps_alive
+            assert server.wait() == -signal.SIGTERM
+
+
+def test_an_idle_connection_that_says_nothing_does_not_hold_up_the_end(uvicorn: Any):
+    with socket.create_server(("127.0.0.1", 0)) as kept:
+        server = uvicorn("--fd", kept.fileno(), pass_fds=(kept.fileno(),))
+        with Wire.connect(kept.getsockname()) as idle:
+            idle.request(GET)
+            server.signal(signal.SIGTERM)
+            began = time.monotonic()
+            assert idle.is_closed(within=4) == "eof"
+            assert server.wait() == -signal.SIGTERM
+            assert time.monotonic() - began < 3
