@@ -106,6 +106,7 @@ class Nursery:
             generation,
             board=self._boards[generation].fd,
             listeners=[listener.sock.fileno() for listener in self._listeners],
+            listeners_stay=all(listener.inherited for listener in self._listeners),
             directory=self._directory,
             environ=self._environ,
             now=now,

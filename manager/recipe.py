@@ -54,6 +54,8 @@ class Recipe:
     voice: int
     """Reading a byte from this pipe gives the right to print the reason of a failed boot."""
     settings: str | None = None
+    listeners_stay: bool = False
+    """All of them belong to whoever started the master, who keeps them when it ends."""
     given: list[str] = field(default_factory=list)
     """Which settings somebody gave."""
     pickled: bytes | None = None

@@ -103,6 +103,7 @@ def _serve(recipe: Recipe, config: Config | None, fork: Fork, channel: Channel, 
         return STARTUP_FAILURE
     server = worker_server(config, channel, voice, Scoreboard(recipe.board), fork.row)
     witness.answer_with_requests_of(server, dump_fd)
+    server.sockets_stay = recipe.listeners_stay
     sockets = [socket.socket(fileno=fd) for fd in recipe.listeners]
     # From here on a stop signal is an orderly drain, also when it comes before the server has set its own handlers;
     # and the server raises the signals that it caught once more when it is done.

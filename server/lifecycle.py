@@ -70,6 +70,8 @@ class Server:
     """Called in the loop once a second, from the start of `startup` to the end of `shutdown`."""
     accept_gate: Gate | None = None
     """Asked before each accept for the seconds to leave it to another worker; None accepts at once."""
+    sockets_stay = False
+    """The sockets that `serve` is given are kept by somebody who will start a successor of ours."""
     owns_process = False
     """The server is all that this process does (the command): then it answers SIGHUP and SIGQUIT too."""
     _should_exit = False
@@ -304,7 +306,9 @@ class Server:
         logger.info("Shutting down")
         # Who gave us the socket keeps it and starts our successor: idle connections too, whose next request may be on
         # its way, are answered for a moment more.
-        lenient = bool(self._listeners) and all(listener.inherited for listener in self._listeners)
+        lenient = self.sockets_stay or (
+            bool(self._listeners) and all(listener.inherited for listener in self._listeners)
+        )
         self.server_state.draining = "retire" if self._retiring or lenient else "stop"
         for listener in self._listeners:
             listener.unlink()  # before the queue is emptied: then nobody can come after that

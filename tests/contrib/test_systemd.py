@@ -142,13 +142,14 @@ def test_the_first_connection_starts_the_service_and_a_restart_loses_none(web: C
     with Wire.connect(unit.port, timeout=20) as wire:  # waits in systemd's queue
         assert wire.request(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").status == 200
     unit.until_state("active")
-    client = LoadClient(unit.port, connections=3, keep_alive=False, pause=0.02, timeout=20)
-    with client:
+    fresh = LoadClient(unit.port, connections=3, keep_alive=False, pause=0.02, timeout=20)
+    kept = LoadClient(unit.port, connections=3, pause=0.02, timeout=20)
+    with fresh, kept:
         before = pids(unit.port, 2)
         lab.systemctl("restart", unit.name)
         pids(unit.port, 2, without=before)
-        report = client.stop()
-    assert report.failures == 0, str(report)
+        reports = [fresh.stop(), kept.stop()]
+    assert [report.failures for report in reports] == [0, 0], "\n".join(map(str, reports))
 
 
 def test_a_reload_is_told_and_loses_nothing(web: Callable[..., Web], lab: Lab):
