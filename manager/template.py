@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from typing import TYPE_CHECKING, NoReturn
 
 from uvicorn.settings import Settings
@@ -62,6 +63,8 @@ def main(recipe_fd: int, channel_fd: int, mode: str = "") -> NoReturn:
         if threads := [one.name for one in threading.enumerate() if one is not threading.main_thread()]:
             start_again_without(threads, recipe, recipe_fd, channel)
         if (count := len(os.listdir("/proc/self/task"))) > 1:
+            # Said here once, in words that help; Python 3.12 would say it again at every fork.
+            warnings.filterwarnings("ignore", message=".*fork", category=DeprecationWarning)
             logger.warning(
                 "The application has started %d native threads at its import (a library for computing?); workers "
                 "do not have them. If a worker hangs in that library, serve without --preload",

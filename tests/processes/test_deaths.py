@@ -33,7 +33,7 @@ def test_a_killed_worker_is_replaced_at_once_and_only_its_own_requests_are_lost(
         took = time.monotonic() - began
         assert int(wire.request(request("/pid")).body) in others
         wire.close()
-    # 50 ms on a quiet machine: tests/benchmarks measures that; here others are at work as well.
+    # 20 to 60 ms when measured alone; here other tests are at work as well.
     assert took < 0.5
     assert re.search(rf"Worker \d \(pid {victim}\) exited: killed by SIGKILL after \S+ s; replacing it", server.log)
     assert len(worker_pids(server, 3)) == 3
