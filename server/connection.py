@@ -17,7 +17,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from .body import ChunkedBody
-from .cycle import RequestResponseCycle, service_unavailable
+from .cycle import HEAD_HELD, RequestResponseCycle, service_unavailable
 from .ending import BUSY, CLOSED, CLOSING, DISCARD, FRESH, HEAD, IDLE, LINGER, TimedConnection
 from .head import CHUNKED, Head, Refusal, Tokenizer, check_unfinished, skip_empty_lines
 from .limits import over_concurrency
@@ -93,6 +93,7 @@ class HTTPConnection(TimedConnection):
         self.deadline = inf
         self._buffer = b""
         self._chunks = None
+        self.out.clear()
         if cycle is not None:
             cycle.lose()
         self._wake_writers()
@@ -225,6 +226,7 @@ class HTTPConnection(TimedConnection):
         service.state.connections.discard(self)
         if self._reading_paused:
             self.transport.resume_reading()
+        self.flush()
         protocol_class: Any = config.ws_protocol_class
         protocol = protocol_class(
             config=config, server_state=service.state, app_state=service.app_state, _loop=service.loop
@@ -294,7 +296,7 @@ class HTTPConnection(TimedConnection):
         if self.phase == DISCARD:
             self._hang_up(linger=True)  # the request has its answer; a second one would be taken for the next one's
         elif cycle is None:
-            self.transport.write(short_response(refusal.status, text, service.state.default_block))
+            self.write_last(short_response(refusal.status, text, service.state.default_block))
             self._hang_up(linger=True)
         elif cycle.untouched:
             self._close_after = self.ending = True
@@ -304,6 +306,18 @@ class HTTPConnection(TimedConnection):
             self.cut(cycle)
 
     # -- The cycle's side ---------------------------------------------------------------------------------------------
+
+    def end_turn(self) -> None:
+        """Send what the application has sent in this turn of the loop."""
+        cycle = self.cycle
+        if cycle is not None:
+            if self.out and not cycle.started:
+                # A pipelined request begins with the next turn: its answer may leave with those before it.
+                self.service.hold(self)
+                return
+            if cycle.phase == HEAD_HELD:
+                cycle.write_head()
+        self.flush()
 
     async def drained(self) -> None:
         """Wait until the client has read enough to be sent more, or is gone."""

@@ -5,7 +5,7 @@ connection can carry another request afterwards. It writes through its connectio
 
 The head of a response is held until the first piece of the body: head and body then leave in one write, a body that
 came whole gets its Content-Length, and an application that fails in between still answers with a clean 500. If the body
-does not follow in the same turn of the loop, the head leaves alone (`Service.hold`).
+does not follow in the same turn of the loop, the head leaves alone (`connection.HTTPConnection.end_turn`).
 """
 
 from __future__ import annotations
@@ -35,42 +35,56 @@ _DISCONNECT = "http.disconnect"
 class RequestResponseCycle:
     """The exchange of one request for one response. Lives in the thread of the event loop."""
 
-    # Most of these keep their first value through most requests: as attributes of the class they cost nothing.
-    task: asyncio.Task[None] | None = None
-    phase = AWAITING_START
-    gone = False
-    """Nobody is there to answer any more."""
-    buffered = 0
-    """Octets of the request body that the application did not take yet."""
-    _pieces: list[bytes] | None = None
-    _waiters: list[asyncio.Future[None]] | None = None
-    _delivered = False  # the last http.request was given out
-    _told = False  # the application was told that the client has left, which a half-closed connection may mean
-    _chunked = False
-    _left = -1  # octets of the response body that a declared length leaves to send; -1: there is none
-    _bodiless = False
-    _response: ResponseHead
-    keep_alive = True
-    """Whether the connection can go on behind this exchange, as far as it is decided."""
-    more_body = False
-    """More of the request's body is to come."""
-    _expects_continue = False
+    __slots__ = (
+        "_bodiless",
+        "_chunked",
+        "_delivered",
+        "_expects_continue",
+        "_left",
+        "_pieces",
+        "_response",
+        "_told",
+        "_waiters",
+        "buffered",
+        "connection",
+        "gone",
+        "head",
+        "keep_alive",
+        "more_body",
+        "phase",
+        "scope",
+        "service",
+        "started",
+        "task",
+    )
 
     def __init__(self, connection: HTTPConnection, service: Service, scope: dict[str, Any], head: Head) -> None:
         self.connection = connection
         self.service = service
         self.scope = scope
         self.head = head
-        if not head.keep_alive:
-            self.keep_alive = False
-        if head.length:
-            self.more_body = True
-            self._expects_continue = head.expects_continue
+        self.task: asyncio.Task[None] | None = None
+        self.phase = AWAITING_START
+        self.started = False  # the application was called
+        self.gone = False  # nobody is there to answer any more
+        self.keep_alive = head.keep_alive  # whether the connection can go on, as far as it is decided
+        self.more_body = head.length != 0  # of the request, still to come
+        self.buffered = 0  # octets of the request body that the application did not take yet
+        self._pieces: list[bytes] | None = None
+        self._waiters: list[asyncio.Future[None]] | None = None
+        self._delivered = False  # the last http.request was given out
+        self._told = False  # the application was told of the disconnect
+        self._expects_continue = head.expects_continue
+        self._chunked = False
+        self._left = -1  # octets of the response body that a declared length leaves to send; -1: there is none
+        self._bodiless = False
+        self._response: ResponseHead
 
     # -- The application's side ---------------------------------------------------------------------------------------
 
     async def run(self, app: Any) -> None:
         """Call the application and see to it that the request gets an answer. Never raises."""
+        self.started = True
         try:
             result = await app(self.scope, self.receive, self.send)
         except GeneratorExit:
@@ -104,7 +118,7 @@ class RequestResponseCycle:
             if self._expects_continue and self.phase == AWAITING_START:
                 # RFC 9110 10.1.1: at the first wish for the body, which says that it is wanted.
                 self._expects_continue = False
-                self.connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                self.connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             waiter = self.service.loop.create_future()
             if self._waiters is None:
                 self._waiters = []
@@ -213,7 +227,7 @@ class RequestResponseCycle:
     def write_head(self) -> None:
         """Write the held head without a body: the application lets it wait."""
         if self.phase == HEAD_HELD and not self.gone:
-            self.connection.transport.write(self._head(None, True))
+            self.connection.write(self._head(None, True))
 
     # -- The response -------------------------------------------------------------------------------------------------
 
@@ -225,7 +239,8 @@ class RequestResponseCycle:
         if response.bodiless or self.head.method == "HEAD":
             self._bodiless = True
         self.phase = HEAD_HELD
-        self.service.hold(self)
+        if not self.connection.held:
+            self.service.hold(self.connection)
 
     def _head(self, body: bytes | None, more: bool) -> bytes:
         """Decide how the body is framed and whether the connection goes on; return the whole head.
@@ -266,28 +281,35 @@ class RequestResponseCycle:
 
     def _write_first(self, body: bytes, more: bool) -> None:
         head = self._head(body, more)
-        if self._bodiless:
-            self.connection.transport.write(head)
-        elif self._chunked or len(body) > _LARGE:
-            self.connection.transport.write(head)
+        if self._chunked or len(body) > _LARGE:
+            self.connection.write(head)
             self._write_next(body, more)
+        elif more:
+            self.connection.write(head if self._bodiless else head + body)
         else:
-            self.connection.transport.write(head + body)
+            self.connection.write_last(head if self._bodiless else head + body)
 
     def _write_next(self, body: bytes, more: bool) -> None:
         """Write a piece of the body behind the head."""
         size = len(body)
-        transport = self.connection.transport
+        connection = self.connection
         if self._chunked:
-            end = b"\r\n" if more else b"\r\n0\r\n\r\n"
             if size > _LARGE:
-                transport.writelines((b"%x\r\n" % size, body, end))
+                connection.write(b"%x\r\n" % size)
+                connection.write_large(body)
+                connection.write(b"\r\n")
             elif size:
-                transport.write(b"%x\r\n%b%b" % (size, body, end))
-            elif not more:
-                transport.write(b"0\r\n\r\n")
-        elif size and not self._bodiless:
-            transport.write(body)
+                connection.write(b"%x\r\n%b\r\n" % (size, body))
+            if not more:
+                connection.write_last(b"0\r\n\r\n")
+        elif self._bodiless:
+            return
+        elif size > _LARGE:
+            connection.write_large(body)
+        elif not more:
+            connection.write_last(body)
+        elif size:
+            connection.write(body)
 
     def _complete(self) -> None:
         self.phase = COMPLETE
@@ -319,7 +341,7 @@ class RequestResponseCycle:
         response = short_response(status, text, service.state.default_block)
         if self.head.method == "HEAD":
             response = response[: response.index(b"\r\n\r\n") + 4]
-        self.connection.transport.write(response)
+        self.connection.write_last(response)
         self._complete()
 
     def _take_body(self) -> Message:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import sys
 from array import array
 from contextlib import suppress
 from fcntl import ioctl
@@ -42,6 +43,7 @@ FRESH, HEAD, IDLE, BUSY, DISCARD, LINGER, CLOSING, CLOSED = range(8)
 _LINGER_PAUSE = 1.0  # seconds without an octet after which a lingering connection is closed
 _LINGER_TOTAL = 5.0  # seconds after which it is closed anyway
 _MAX_LINGER_OVER_CAP = 50  # connections
+_MAX_OUT = 65536  # octets that are collected before they are written, within one turn of the loop
 _FRESH_GRACE = 1.0  # seconds that a stopping server gives a request that may be on its way
 
 _NO_LINGER = struct.pack("ii", 1, 0)  # socket(7): close() discards the send buffer and sends RST
@@ -56,6 +58,7 @@ class TimedConnection(asyncio.Protocol):
         "_close_after",
         "_left",
         "_linger_end",
+        "_out_size",
         "_reading_paused",
         "_stalled_at",
         "client",
@@ -63,6 +66,8 @@ class TimedConnection(asyncio.Protocol):
         "deadline",
         "ending",
         "half_closed",
+        "held",
+        "out",
         "phase",
         "service",
         "transport",
@@ -79,6 +84,9 @@ class TimedConnection(asyncio.Protocol):
         self.half_closed = False  # the client has sent all that it will send
         self.ending = False  # half-closed, or to be closed behind a response
         self.write_paused = False
+        self.held = False  # the service looks at this connection at the end of the turn
+        self.out: list[bytes] = []  # what this turn of the loop has to send
+        self._out_size = 0
         self._buffer = b""  # a head that is not complete, or what follows the request that is being answered
         self._left = 0  # octets of the body still to come, if its length was declared
         self._chunks: ChunkedBody | None = None  # the state of a chunked body that is still coming
@@ -90,6 +98,40 @@ class TimedConnection(asyncio.Protocol):
     def refuse(self, refusal: Refusal) -> None:
         """Answer a request that cannot be served, and end the connection."""
         raise NotImplementedError
+
+    # -- What is sent: one write for each turn of the loop ------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Send these bytes, with others of this turn."""
+        self.out.append(data)
+        self._out_size += len(data)
+        if self._out_size > _MAX_OUT:
+            self.flush()
+        elif not self.held:
+            self.service.hold(self)  # type: ignore[arg-type]
+
+    def write_last(self, data: bytes) -> None:
+        """Send these bytes, with which a response ends: now, unless the answer to a pipelined request may follow."""
+        if self._buffer:
+            self.write(data)
+        elif self.out:
+            self.out.append(data)
+            self.flush()
+        else:
+            self.transport.write(data)
+
+    def write_large(self, data: bytes) -> None:
+        """Send these bytes without copying them."""
+        self.flush()
+        self.transport.write(data)
+
+    def flush(self) -> None:
+        """Hand over what waits to be sent."""
+        out = self.out
+        if out:
+            self.transport.write(out[0] if len(out) == 1 else b"".join(out))
+            out.clear()
+            self._out_size = 0
 
     # -- The transport's side -----------------------------------------------------------------------------------------
 
@@ -108,6 +150,7 @@ class TimedConnection(asyncio.Protocol):
         self._buffer = b""
         self._left = 0
         self._chunks = None
+        self.flush()
         transport = self.transport
         if linger and not self.half_closed and not transport.is_closing() and transport.can_write_eof():
             self.phase = LINGER
@@ -119,7 +162,7 @@ class TimedConnection(asyncio.Protocol):
         else:
             self.phase = CLOSING
             self.deadline = self._after(self.service.write_timeout)
-            self._stalled_at = self._untaken()
+            self._stalled_at = sys.maxsize  # not known yet; most are closed before anybody asks
             transport.close()
         self.service.sweep.look_at(self.deadline)
 
@@ -202,9 +245,7 @@ class TimedConnection(asyncio.Protocol):
             oldest = min(waiting, key=lambda connection: (connection.phase != IDLE, connection.deadline))
             oldest._hang_up(linger=False)
         else:
-            self.transport.write(
-                short_response(503, refusal_text(503), service.state.default_block, b"retry-after: 1\r\n")
-            )
+            self.write_last(short_response(503, refusal_text(503), service.state.default_block, b"retry-after: 1\r\n"))
             # Each that lingers keeps a descriptor, of which few are left.
             self._hang_up(linger=len(service.state.connections) < service.cap + _MAX_LINGER_OVER_CAP)
 

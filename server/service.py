@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from .access_log import AccessLog
 from .connections import Sweep
-from .cycle import HEAD_HELD, RequestResponseCycle
 from .head import HeadReader, Limits, Refusal, Tokenizer
 from .limits import LogBudget, connection_cap
 from .proxy_headers import ProxyHeadersMiddleware
@@ -19,6 +18,7 @@ from .proxy_headers import ProxyHeadersMiddleware
 if TYPE_CHECKING:
     from uvicorn.config import Config
 
+    from .connection import HTTPConnection
     from .state import ServerState
 
 _TRACE = 5
@@ -26,6 +26,33 @@ _TRACE = 5
 
 class Service:
     """Settings, application, tables and clocks of the HTTP connections of one server and one event loop."""
+
+    __slots__ = (
+        "_context",
+        "_held",
+        "_notes",
+        "_refusals",
+        "access",
+        "access_logger",
+        "app",
+        "app_state",
+        "asgi_version",
+        "body_timeout",
+        "cap",
+        "config",
+        "default_block",
+        "header_timeout",
+        "heads",
+        "keep_alive",
+        "limit_concurrency",
+        "logger",
+        "loop",
+        "plain_app",
+        "root_path",
+        "state",
+        "sweep",
+        "write_timeout",
+    )
 
     def __init__(
         self,
@@ -68,7 +95,7 @@ class Service:
         timeouts = [self.keep_alive, self.header_timeout, self.body_timeout, self.write_timeout]
         self.sweep = Sweep(loop, state.connections, min((t for t in timeouts if t > 0), default=5.0))
         self.default_block = b""
-        self._held: list[RequestResponseCycle] = []
+        self._held: list[HTTPConnection] = []
         self._refusals = LogBudget()
         self._notes: dict[str, LogBudget] = {}
         # What requests start from: the context in which the server listens, and nothing of other requests.
@@ -93,21 +120,23 @@ class Service:
         """Return the context that a request starts in."""
         return contextvars.Context() if self.config.reset_contextvars else self._context.copy()
 
-    def hold(self, cycle: RequestResponseCycle) -> None:
-        """Write the head of this response at the end of the loop's turn, unless its body takes it along before."""
+    def hold(self, connection: HTTPConnection) -> None:
+        """Look at this connection again at the end of the loop's turn: what it has to send leaves in one write."""
         held = self._held
         if not held:
             self.loop.call_soon(self._release)
-        held.append(cycle)
+        held.append(connection)
+        connection.held = True
 
     def _release(self) -> None:
         held, self._held = self._held, []
-        for cycle in held:
-            if cycle.phase == HEAD_HELD:
+        for connection in held:
+            connection.held = False
+            if connection.cycle is not None or connection.out:  # else all was sent with the end of the response
                 try:
-                    cycle.write_head()
+                    connection.end_turn()
                 except Exception:  # a log handler of the application's, say: the other responses go on
-                    self.logger.exception("Cannot write the head of a response.")
+                    self.logger.exception("Cannot write a response.")
 
     def render_defaults(self) -> bytes:
         """Return the default headers as bytes and keep them, in `default_block`, until this second is over."""
