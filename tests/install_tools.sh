@@ -6,6 +6,7 @@ missing=""
 command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || missing="$missing nginx-light"
 command -v systemctl >/dev/null || missing="$missing systemd"
 command -v openssl >/dev/null || missing="$missing openssl"
+command -v ss >/dev/null || missing="$missing iproute2"
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     export DEBIAN_FRONTEND=noninteractive

@@ -66,4 +66,4 @@ def pids(address: Address | Running, count: int, timeout: float = 15, without: s
             seen.add(pid)
         return seen if len(seen) >= count else None
 
-    return until(enough, f"{count} processes answer; these did: {seen}", timeout)
+    return until(enough, f"{count} processes answer", timeout, lambda: f"these did: {seen}")
