@@ -78,7 +78,8 @@ class HTTPConnection(TimedConnection):
         connections.add(self)
         self.deadline = self._after(service.header_timeout)
         service.sweep.watch()
-        service.trace(self.client, "HTTP connection made")
+        if service.traces:
+            service.trace(self.client, "HTTP connection made")
         if service.state.draining == "stop":
             self.shutdown()
         if len(connections) > service.cap:
@@ -87,7 +88,8 @@ class HTTPConnection(TimedConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         service = self.service
         service.state.connections.discard(self)
-        service.trace(self.client, "HTTP connection lost")
+        if service.traces:
+            service.trace(self.client, "HTTP connection lost")
         cycle, self.cycle = self.cycle, None
         self.phase = CLOSED
         self.deadline = inf
@@ -220,7 +222,8 @@ class HTTPConnection(TimedConnection):
                     "or install 'websockets' or 'wsproto' manually."
                 )
             return False
-        service.trace(self.client, "Upgrading to WebSocket")
+        if service.traces:
+            service.trace(self.client, "Upgrading to WebSocket")
         self.phase = CLOSED
         self.deadline = inf
         service.state.connections.discard(self)

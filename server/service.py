@@ -51,6 +51,7 @@ class Service:
         "root_path",
         "state",
         "sweep",
+        "traces",
         "write_timeout",
     )
 
@@ -67,6 +68,7 @@ class Service:
         self.app_state = app_state
         self.loop = loop
         self.logger = logging.getLogger("uvicorn.error")
+        self.traces = self.logger.isEnabledFor(_TRACE)
         self.access_logger = logging.getLogger("uvicorn.access")
         self.access = (
             AccessLog(loop, self.access_logger) if config.access_log and self.access_logger.hasHandlers() else None
@@ -170,5 +172,4 @@ class Service:
 
     def trace(self, client: tuple[str, int] | None, what: str) -> None:
         """Log an event of a connection at level TRACE."""
-        if self.logger.isEnabledFor(_TRACE):
-            self.logger.log(_TRACE, "%s%s", "%s:%d - " % client if client else "", what)
+        self.logger.log(_TRACE, "%s%s", "%s:%d - " % client if client else "", what)

@@ -16,6 +16,8 @@ class ClientDisconnected(OSError):
 def get_remote_addr(transport: asyncio.BaseTransport) -> tuple[str, int] | None:
     """Return host and port of the peer; None over a UNIX socket, or when the peer left before it was asked."""
     address = transport.get_extra_info("peername")
+    if address.__class__ is tuple and len(address) == 2:
+        return address  # IPv4: nearly all, and asked for at each connection
     if address is None and (sock := transport.get_extra_info("socket")) is not None:
         try:
             address = sock.getpeername()
@@ -29,6 +31,8 @@ def get_remote_addr(transport: asyncio.BaseTransport) -> tuple[str, int] | None:
 def get_local_addr(transport: asyncio.BaseTransport) -> tuple[str, int | None] | None:
     """Return host and port that the peer connected to; (path, None) for a UNIX socket; None when it is not known."""
     address = transport.get_extra_info("sockname")
+    if address.__class__ is tuple and len(address) == 2:
+        return address
     if address is None and (sock := transport.get_extra_info("socket")) is not None:
         try:
             address = sock.getsockname()

@@ -85,14 +85,16 @@ class WebSocketConnection(Opening):
         self.transport = transport
         service.state.connections.add(self)
         service.sweep.watch()
-        service.trace(get_remote_addr(transport), "WebSocket connection made")
+        if service.traces:
+            service.trace(get_remote_addr(transport), "WebSocket connection made")
         if service.state.draining:
             self._retire_at = service.loop.time()
 
     def connection_lost(self, exc: Exception | None) -> None:
         service = self.service
         service.state.connections.discard(self)
-        service.trace(self.scope.get("client"), "WebSocket connection lost")
+        if service.traces:
+            service.trace(self.scope.get("client"), "WebSocket connection lost")
         if self._engine is not None:
             service.logger.info("connection closed")
         self.phase = CLOSED
