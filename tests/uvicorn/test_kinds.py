@@ -6,6 +6,7 @@ from uvicorn.kinds import (
     ADDRESS,
     BOOLEAN,
     COMMA_LIST,
+    FORWARDED_HEADERS,
     HEADER,
     MODE,
     NUMBER,
@@ -157,3 +158,10 @@ def test_an_address_is_host_and_port_or_a_path_or_a_descriptor(text: str, addres
 def test_what_is_no_address_is_refused(text: str):
     with pytest.raises(ValueError):  # noqa: PT011 (any text: ADDRESS words it)
         parse_address(text)
+
+
+def test_forwarded_headers_are_a_list_of_known_names():
+    assert FORWARDED_HEADERS.parse(" X-Forwarded-For, forwarded") == "x-forwarded-for,forwarded"
+    assert FORWARDED_HEADERS.parse(["forwarded"]) == "forwarded"
+    with pytest.raises(ValueError, match=r"^expected some of x-forwarded-for, .*, got 'x-real-ip'$"):
+        FORWARDED_HEADERS.parse("x-real-ip")

@@ -20,6 +20,7 @@ SAMPLES: dict[str, tuple[str, str, Any]] = {
     "PATH": ("first", "second", "third"),
     "MODE": ("600", "640", "660"),
     "LIST": ("10.0.0.1", "10.0.0.2", ["10.0.0.3"]),
+    "HEADERS": ("forwarded", "x-forwarded-host", ["x-forwarded-for", "forwarded"]),
     "NUMBER|auto": ("11", "12", 13),
     "ADDRESS": (":11", ":12", [":13"]),
     "NAME:VALUE": ("A:1", "A:2", ["A:3"]),
