@@ -254,6 +254,16 @@ def test_ctrl_c_reaches_the_whole_group_and_is_clean(uvicorn):
     server.wait_for_descendants(0)
 
 
+def test_ctrl_c_while_processes_start_shows_no_traceback(uvicorn, tmp_path):
+    """The first child imports, the watcher starts, the next child waits: whatever each of them is at."""
+    for number in range(3):
+        server = start(uvicorn, app=versioned("one") if number else versioned("none"))
+        os.killpg(server.pid, signal.SIGINT)
+        assert server.wait() == 0
+        assert "Traceback" not in server.log, server.log
+        server.wait_for_descendants(0)
+
+
 def test_a_second_ctrl_c_does_not_wait(uvicorn):
     server = start(uvicorn, "--timeout-graceful-shutdown", "300")
     with socket.create_connection(server.address, timeout=DEADLINE) as stream:

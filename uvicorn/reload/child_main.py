@@ -11,7 +11,7 @@ import sys
 from types import FrameType
 from typing import Any, NoReturn
 
-from .link import Link
+from .link import HELD_BACK, Link
 from .warm import THE_SERVERS, Surroundings, import_all, installed_modules
 
 _STARTUP_FAILURE = 3  # exit status
@@ -20,8 +20,10 @@ _NOT_OURS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2) if hasattr(signal, "
 
 
 def main(fd: int) -> None:
-    for number in (*_NOT_OURS, signal.SIGINT, signal.SIGTERM):
+    for number in (*_NOT_OURS, signal.SIGINT):
         signal.signal(number, _nothing)
+    signal.signal(signal.SIGTERM, _end_waiting)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_BACK)
     link = Link.adopt(fd)
     prepare = link.wait()
     if prepare is None:
@@ -78,6 +80,11 @@ def _run(prepare: dict[str, Any], order: dict[str, Any], link: Link) -> None:
 
 def _nothing(number: int, frame: FrameType | None) -> None:
     """Handle a signal by not dying of it. A function, since SIG_IGN would be inherited by what the app starts."""
+
+
+def _end_waiting(number: int, frame: FrameType | None) -> NoReturn:
+    """End at once: nothing of the user's has run."""
+    os._exit(0)
 
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:

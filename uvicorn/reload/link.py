@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import socket
 from typing import Any
+
+HELD_BACK = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
+"""Signals that are blocked in a process of ours until it handles them: a Ctrl-C that reaches the whole group while its
+interpreter starts would end it with a traceback."""
 
 
 class Link:
@@ -38,7 +43,7 @@ class Link:
         """Return the documents that have arrived, without waiting."""
         try:
             while not self.at_end:
-                self._take(self._sock.recv(262_144, socket.MSG_DONTWAIT))
+                self._take(socket.MSG_DONTWAIT)
         except BlockingIOError:
             pass
         *lines, self._received = self._received.split(b"\n")
@@ -49,11 +54,15 @@ class Link:
         while b"\n" not in self._received:
             if self.at_end:
                 return None
-            self._take(self._sock.recv(262_144))
+            self._take()
         line, _, self._received = self._received.partition(b"\n")
         return json.loads(line)
 
-    def _take(self, data: bytes) -> None:
+    def _take(self, flags: int = 0) -> None:
+        try:
+            data = self._sock.recv(262_144, flags)
+        except ConnectionError:  # the other end died with something of ours unread
+            data = b""
         self._received += data
         self.at_end = not data
 

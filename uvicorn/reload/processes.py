@@ -14,7 +14,7 @@ from uvicorn.manager.process import ExitStatus
 
 from .filters import Filter
 from .jobs import Job
-from .link import Link
+from .link import HELD_BACK, Link
 
 # Nothing of the user's may be found before what it shadows is imported: not the module `signal` in his working
 # directory. So those paths come last until the server is imported; then they go where they were.
@@ -41,6 +41,7 @@ class Started:
         paths = [job.sys_path, job.late_paths]
         import json
 
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)  # inherited
         try:
             self.process = subprocess.Popen(
                 [sys.executable, *flags, "-c", _BOOTSTRAP.format(module), str(theirs.fileno()), json.dumps(paths)],
@@ -50,6 +51,7 @@ class Started:
             self.link.close()
             raise
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             theirs.close()
         self.pid = self.process.pid
 

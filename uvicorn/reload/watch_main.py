@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn, Protocol
 
 from .filters import Filter, shown
-from .link import Link
+from .link import HELD_BACK, Link
 from .survey import Survey, remove_bytecode, survey
 
 _SETTLED = 20
@@ -30,6 +30,7 @@ _ONE_BY_ONE = sys.platform == "linux"
 def main(fd: int) -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)  # they are meant for the reloader; its end is ours
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_BACK)
     link = Link.adopt(fd)
     order = link.wait()
     if order is None:
