@@ -253,7 +253,7 @@ CASES = [
         {"app.py": STREAMLIT},
         lambda port: [
             *("streamlit", "run", "app.py", "--server.port", str(port), "--server.headless", "true"),
-            *("--browser.gatherUsageStats", "false", "--server.useStarlette", "true"),
+            *("--browser.gatherUsageStats", "false"),
         ],
         [gets("/_stcore/health", "ok"), gets("/", "Streamlit")],
         PYTHON_PROGRAM,

@@ -76,6 +76,10 @@ def _run(prepare: dict[str, Any], order: dict[str, Any], link: Link) -> None:
 
         logging.getLogger("uvicorn.error").error("%s", text)
         sys.exit(_STARTUP_FAILURE)
+    finally:
+        # It ends now: a signal that comes late must not break into what runs at exit.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _nothing)
 
 
 def _nothing(number: int, frame: FrameType | None) -> None:
