@@ -142,14 +142,14 @@ class RequestResponseCycle:
         kind = message["type"]
         phase = self.phase
         if phase == AWAITING_START:
-            if kind != "http.response.start":
-                raise RuntimeError(f"Expected ASGI message 'http.response.start', but got '{kind}'.")
-            self._begin(message)
-            return
+            if kind == "http.response.start":
+                self._begin(message)
+                return
+            return self._out_of_order(f"Expected ASGI message 'http.response.start', but got '{kind}'.")
         if phase == COMPLETE:
-            raise RuntimeError(f"Unexpected ASGI message '{kind}' sent, after response already completed.")
+            return self._out_of_order(f"Unexpected ASGI message '{kind}' sent, after response already completed.")
         if kind != "http.response.body":
-            raise RuntimeError(f"Expected ASGI message 'http.response.body', but got '{kind}'.")
+            return self._out_of_order(f"Expected ASGI message 'http.response.body', but got '{kind}'.")
         body = message.get("body", b"")
         if body.__class__ is not bytes:
             body = _as_bytes(body)
@@ -168,6 +168,11 @@ class RequestResponseCycle:
             self._write_next(body, more)
         if not more:
             self._complete()
+
+    def _out_of_order(self, text: str) -> None:
+        # Frameworks that were told of the disconnect end what they streamed, and may answer once more: to nobody.
+        if not self._told:
+            raise RuntimeError(text)
 
     # -- The connection's side ----------------------------------------------------------------------------------------
 

@@ -816,3 +816,32 @@ def test_the_access_line_is_logged_with_the_status_that_was_sent(monkeypatch: py
         assert lines == [("/200", 200), ("/201", 201), ("/404", 404), ("/500", 500)]
 
     run(job())
+
+
+@EVENT_LOOPS
+def test_who_was_told_of_the_disconnect_may_answer_once_more(loop: str) -> None:
+    """Frameworks end what they streamed when the client leaves, and some return another response behind it."""
+
+    async def job() -> None:
+        errors: list[BaseException] = []
+        told = asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await send(start())
+            await send(body(b"data", True))
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            await send(body())
+            await send(start())
+            await send(body(b"again"))
+            told.set()
+
+        async with Served(note(errors)(app)) as served:
+            client = await served.connect()
+            await client.send(GET)
+            client.half_close()
+            await asyncio.wait_for(told.wait(), 5)
+            assert (await client.response()).body == b"data"
+        assert errors == []
+
+    run(job(), loop)
