@@ -361,14 +361,15 @@ class HTTPConnection(TimedConnection):
         if self.cycle is not cycle:
             return
         self.cycle = None
+        waits = self._left or self._chunks is not None or self._buffer or self._reading_paused
+        if cycle.keep_alive and not waits and not self.ending:  # most of the time
+            self.phase = IDLE
+            self.deadline = monotonic() + self.service.keep_alive
+            return
         unread = self._left > 0 or self._chunks is not None
         if cycle.keep_alive and not self._close_after:
             if not unread:
-                if self._buffer or self.half_closed or self._reading_paused:
-                    self._become_idle()
-                else:  # nothing waits: most of the time
-                    self.phase = IDLE
-                    self.deadline = monotonic() + self.service.keep_alive
+                self._become_idle()
             elif self._left > _MAX_DISCARD:
                 self._hang_up(linger=True)
             else:

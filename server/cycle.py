@@ -75,10 +75,11 @@ class RequestResponseCycle:
         self._delivered = False  # the last http.request was given out
         self._told = False  # the application was told of the disconnect
         self._expects_continue = head.expects_continue
-        self._chunked = False
-        self._left = -1  # octets of the response body that a declared length leaves to send; -1: there is none
-        self._bodiless = False
+        # Of the response, from its start on:
         self._response: ResponseHead
+        self._left: int  # octets of the body that a declared length leaves to send; -1: there is none
+        self._bodiless: bool
+        self._chunked: bool
 
     # -- The application's side ---------------------------------------------------------------------------------------
 
@@ -241,8 +242,8 @@ class RequestResponseCycle:
         self._left = response.length
         if response.close:
             self.keep_alive = False
-        if response.bodiless or self.head.method == "HEAD":
-            self._bodiless = True
+        self._bodiless = response.bodiless or self.head.method == "HEAD"
+        self._chunked = False
         self.phase = HEAD_HELD
         if not self.connection.held:
             self.service.hold(self.connection)
