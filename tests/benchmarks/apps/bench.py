@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 HELLO = b"Hello, world!"
@@ -25,6 +26,8 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     path = scope["path"]
     if path == "/":
         await answer(send, HELLO)
+    elif path == "/pid":
+        await answer(send, str(os.getpid()).encode())
     elif path in SIZES:
         await answer(send, SIZES[path])
     elif path == "/stream":
