@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -20,6 +21,18 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": b"Hello, world!"})
 """
 """What is served when a test names nothing else. It refuses lifespan and WebSockets, as a plain app may."""
+
+_LOGGERS = [logging.getLogger(name) for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")]
+
+
+@pytest.fixture(autouse=True)
+def pristine_logging() -> Iterator[None]:
+    """Leave the loggers as an import does: every `Config` of a test configures them, for the whole process."""
+    yield
+    for one in _LOGGERS:
+        one.handlers, one.filters, one.propagate, one.disabled = [], [], True, False
+        one.setLevel(logging.NOTSET)
+
 
 LISTENS = ("--port", "--uds", "--fd", "--bind")
 

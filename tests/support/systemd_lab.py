@@ -46,6 +46,9 @@ def missing() -> str | None:
         return "systemd is not installed"
     if os.getuid() != 0:
         return "a systemd in namespaces needs root"
+    hidden = [folder for folder in ("/tmp", "/run", "/var/tmp") if Path(sys.prefix).is_relative_to(folder)]
+    if hidden:
+        return f"the environment of the tests lies in {hidden[0]}, which a unit with PrivateTmp= does not see"
     for tool in ("unshare", "nsenter", "systemctl"):
         if shutil.which(tool) is None:
             return f"{tool} is not installed"
