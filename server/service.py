@@ -24,6 +24,21 @@ if TYPE_CHECKING:
 _TRACE = 5
 
 
+def limits_of(config: Config) -> Limits:
+    """Return how large a head may be.
+
+    `h11_max_incomplete_event_size` is upstream's one number for all of a head: given, it is the head's limit here too,
+    and lets the request line and a field be as long, so that who has raised it for large cookies keeps them.
+    """
+    size = config.h11_max_incomplete_event_size
+    return Limits(
+        line=max(config.limit_request_line, size or 0),
+        field=max(config.limit_request_field_size, size or 0),
+        head=config.limit_request_head if size is None else size,
+        fields=config.limit_request_fields,
+    )
+
+
 class Service:
     """Settings, application, tables and clocks of the HTTP connections of one server and one event loop."""
 
@@ -85,12 +100,7 @@ class Service:
         self.write_timeout = float(config.timeout_write)
         self.heads = HeadReader(
             tokenize,
-            Limits(
-                line=config.limit_request_line,
-                field=config.limit_request_field_size,
-                head=config.limit_request_head,
-                fields=config.limit_request_fields,
-            ),
+            limits_of(config),
             config.root_path,
         )
         self.cap = connection_cap(config.limit_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0])

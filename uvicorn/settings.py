@@ -259,7 +259,7 @@ class Settings:
     )
     http2: bool = _protocol(False, "HTTP/2. Not there yet.", BOOLEAN, flag="on")
     h11_max_incomplete_event_size: int | None = _protocol(
-        None, "How many bytes of an incomplete request head h11 keeps (its own default if not given).", integer(1)
+        None, "Longest request head, line and field, all at once; given, it replaces their limits.", integer(1)
     )
 
     ws: str = _ws(

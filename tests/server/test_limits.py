@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from uvicorn.config import Config
+from uvicorn.server.head import Limits
 from uvicorn.server.limits import LogBudget, connection_cap, over_concurrency
+from uvicorn.server.service import limits_of
 
 
 @pytest.mark.parametrize(
@@ -58,3 +61,12 @@ def test_the_second_of_a_budget_begins_with_its_first_line() -> None:
     assert budget.spend(10.9) == 0
     assert budget.spend(11.0) is None
     assert budget.spend(11.95) == 1
+
+
+@pytest.mark.parametrize(
+    ("size", "line", "field", "head"),
+    [(None, 8190, 16384, 65536), (131072, 131072, 131072, 131072), (4096, 8190, 16384, 4096)],
+)
+def test_upstreams_one_number_for_a_head_is_kept(size: int | None, line: int, field: int, head: int) -> None:
+    config = Config("app:app", log_config=None, h11_max_incomplete_event_size=size)
+    assert limits_of(config) == Limits(line=line, field=field, head=head, fields=100)
