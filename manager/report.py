@@ -34,8 +34,8 @@ def ended(worker: WorkerHandle, status: ExitStatus, now: float, then: str) -> No
 
 
 def forgotten(worker: WorkerHandle, status: ExitStatus, now: float) -> None:
-    """Log the end of a worker that was asked to go: in passing if it ended well."""
-    if status.code == 0:
+    """Log the end of a worker that was asked to go: in passing if it ended well, or had not begun to serve."""
+    if status.code == 0 or worker.ready_at is None:
         logger.debug("%s exited: %s after %s", worker, status, seconds(now - worker.born))
     else:
         ended(worker, status, now, "")
