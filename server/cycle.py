@@ -28,7 +28,7 @@ HEAD_HELD = 1  # http.response.start came; nothing was written
 BODY = 2  # the head was written
 COMPLETE = 3  # everything was written
 
-_LARGE = 32768  # octets; a larger body is not copied behind its head
+_LARGE = 32768  # octets; a larger piece of a body does not wait for the end of the turn
 _DISCONNECT = "http.disconnect"
 
 

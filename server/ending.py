@@ -43,6 +43,7 @@ FRESH, HEAD, IDLE, BUSY, DISCARD, LINGER, CLOSING, CLOSED = range(8)
 _LINGER_PAUSE = 1.0  # seconds without an octet after which a lingering connection is closed
 _LINGER_TOTAL = 5.0  # seconds after which it is closed anyway
 _MAX_LINGER_OVER_CAP = 50  # connections
+_MAX_JOINED = 4 << 20  # octets of a body that are copied behind its head
 _MAX_OUT = 65536  # octets that are collected before they are written, within one turn of the loop
 _FRESH_GRACE = 1.0  # seconds that a stopping server gives a request that may be on its way
 
@@ -121,9 +122,17 @@ class TimedConnection(asyncio.Protocol):
             self.transport.write(data)
 
     def write_large(self, data: bytes) -> None:
-        """Send these bytes without copying them."""
-        self.flush()
-        self.transport.write(data)
+        """Send these bytes now, behind what waits.
+
+        In one piece up to a size: uvloop hands a single buffer to the kernel at once, and that is half as fast again
+        as two, although it costs a copy.
+        """
+        if len(data) > _MAX_JOINED:
+            self.flush()
+            self.transport.write(data)
+        else:
+            self.out.append(data)
+            self.flush()
 
     def flush(self) -> None:
         """Hand over what waits to be sent."""
