@@ -1,4 +1,4 @@
-"""How a connection ends: deadlines, the server's stop, lingering, resets.
+"""What a connection sends in a turn of the loop, how long it waits, and how it ends: by a stop, lingering, a reset.
 
 A connection is in one phase, and has at most one deadline, which `connections.Sweep` watches:
 

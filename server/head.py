@@ -207,7 +207,7 @@ class HeadReader:
             raise Refusal(400, "duplicate Host")
         if not hosts and version == "1.1":
             raise Refusal(400, "missing Host")
-        if lengths > 1:
+        if lengths > 1:  # both tokenizers refuse them before; what frames a message is not left to others alone
             raise Refusal(400, "duplicate Content-Length")
         if encodings:
             # RFC 9112 6.1, 6.3. A length beside it is how smuggling begins: refused, not ranked.

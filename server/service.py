@@ -48,7 +48,6 @@ class Service:
         "_notes",
         "_refusals",
         "access",
-        "access_logger",
         "app",
         "app_state",
         "asgi_version",
@@ -84,10 +83,8 @@ class Service:
         self.loop = loop
         self.logger = logging.getLogger("uvicorn.error")
         self.traces = self.logger.isEnabledFor(_TRACE)
-        self.access_logger = logging.getLogger("uvicorn.access")
-        self.access = (
-            AccessLog(loop, self.access_logger) if config.access_log and self.access_logger.hasHandlers() else None
-        )
+        access_logger = logging.getLogger("uvicorn.access")
+        self.access = AccessLog(loop, access_logger) if config.access_log and access_logger.hasHandlers() else None
         self.app = config.loaded_app
         # A request without a forwarded header passes through the middleware unchanged, whoever sent it: it goes past.
         self.plain_app = self.app.app if type(self.app) is ProxyHeadersMiddleware else self.app

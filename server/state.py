@@ -23,7 +23,7 @@ class ServerState:
 
     def __init__(self) -> None:
         self.total_requests = 0
-        """Responses completed since the start. WebSockets are not counted."""
+        """Requests answered since the start; a WebSocket counts as one."""
         self.connections: set[Any] = set()
         """The protocol object of every open connection; each has `shutdown()`, ours also `retire()`."""
         self.tasks: set[asyncio.Task[None]] = set()
