@@ -4,6 +4,9 @@ A connection has a `deadline` (seconds on the monotonic clock, which is the loop
 `expired(now)`. The sweep runs when the earliest deadline that it saw has come, and not before the shortest time-out has
 passed: whatever a connection sets meanwhile lies further away. Who sets a nearer one says so (`look_at`). With no
 connection open nothing runs.
+
+Where something held up the loop past a deadline, a client may have met it: its octets wait to be read. uvloop can run its
+timers before it looks at its sockets again, so a sweep that comes late waits for one more turn of the loop.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ class Sweep:
         self._shortest = max(shortest, _MIN_GAP)
         self._timer: asyncio.TimerHandle | None = None
         self._when = 0.0
+        self._put_off = False
 
     def watch(self) -> None:
         """Say that a connection was opened."""
@@ -44,6 +48,11 @@ class Sweep:
     def _run(self) -> None:
         self._timer = None
         now = self._loop.time()
+        if now - self._when > _MIN_GAP and not self._put_off:
+            self._put_off = True
+            self._arm(now + _MIN_GAP)
+            return
+        self._put_off = False
         soonest = now + self._shortest
         watched = False
         for connection in list(self._connections):

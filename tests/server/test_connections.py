@@ -199,6 +199,33 @@ def test_a_deadline_that_is_left_in_the_past_is_seen_again_but_does_not_spin(loo
     assert 10 <= len(connection.expirations) <= 22
 
 
+def test_a_loop_that_was_held_up_reads_before_it_ends_anybody(loop: FakeLoop) -> None:
+    silent, answered = Connection(loop, loop.now + 5), Connection(loop, loop.now + 5)
+    connections: set[Any] = {silent, answered}
+    sweep_of(loop, connections).watch()
+    [timer] = loop.armed
+    loop.timers.clear()
+    loop.now = 1100.0
+    timer.callback()
+    assert silent.expirations == answered.expirations == []
+    answered.deadline = loop.now + 60  # what waited in its socket is read now
+    loop.advance(1)
+    assert silent.expirations == [pytest.approx(1100, abs=0.051)]
+    assert answered.expirations == []
+
+
+def test_a_loop_that_is_always_late_ends_them_all_the_same(loop: FakeLoop) -> None:
+    connection = Connection(loop, loop.now + 5)
+    connections: set[Any] = {connection}
+    sweep_of(loop, connections).watch()
+    for _ in range(2):
+        [timer] = loop.armed
+        loop.timers.clear()
+        loop.now = timer.when + 10
+        timer.callback()
+    assert len(connection.expirations) == 1
+
+
 def test_without_any_deadline_the_sweep_is_rare(loop: FakeLoop) -> None:
     connections: set[Any] = {Connection(loop) for _ in range(10)}
     sweep_of(loop, connections).watch()
