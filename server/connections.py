@@ -5,8 +5,8 @@ A connection has a `deadline` (seconds on the monotonic clock, which is the loop
 passed: whatever a connection sets meanwhile lies further away. Who sets a nearer one says so (`look_at`). With no
 connection open nothing runs.
 
-Where something held up the loop past a deadline, a client may have met it: its octets wait to be read. uvloop can run its
-timers before it looks at its sockets again, so a sweep that comes late waits for one more turn of the loop.
+Where something held up the loop past a deadline, a client may have met it: its octets wait to be read. uvloop can run
+its timers before it looks at its sockets again, so a sweep that comes late waits for one more turn of the loop.
 """
 
 from __future__ import annotations
