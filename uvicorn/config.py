@@ -362,7 +362,10 @@ class Config:
         try:
             return import_from_string(self.app)
         except ImportFromStringError as error:
-            logger.error("Error loading ASGI app. %s", error)
+            from uvicorn.suggestions import did_you_mean
+
+            meant = did_you_mean(str(self.app))
+            logger.error("Error loading ASGI app. %s%s", error, f" Did you mean {meant}?" if meant else "")
             raise SystemExit(STARTUP_FAILURE) from None
         except Exception as error:
             self.app_error = error
