@@ -216,11 +216,6 @@ class HTTPConnection(TimedConnection):
         config = service.config
         if not head.is_websocket or config.ws_protocol_class is None or head.length:
             service.note("Unsupported upgrade request.")
-            if head.is_websocket and config.ws_protocol_class is None and config.ws != "none":
-                service.note(
-                    "No supported WebSocket library detected. Please use \"pip install 'uvicorn[standard]'\", "
-                    "or install 'websockets' or 'wsproto' manually."
-                )
             return False
         if service.traces:
             service.trace(self.client, "Upgrading to WebSocket")

@@ -1095,17 +1095,6 @@ def test_what_is_no_websocket_is_served_as_http() -> None:
     run(job())
 
 
-def test_a_missing_websocket_library_is_named() -> None:
-    async def job() -> None:
-        async with Served(hello, ws="auto") as served:
-            served.config.ws_protocol_class = None
-            assert (await served.ask(UPGRADE)).status == 200
-            assert served.log[0] == "Unsupported upgrade request."
-            assert "No supported WebSocket library detected" in served.log[1]
-
-    run(job())
-
-
 def test_a_flood_of_refusals_is_a_few_lines_that_count_the_rest() -> None:
     async def job() -> None:
         async with Served(hello) as served:

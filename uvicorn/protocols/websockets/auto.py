@@ -1,22 +1,5 @@
-"""What `--ws auto` means: websockets where it is installed, else wsproto, else no WebSockets."""
+"""What `--ws auto` means: the frames of our own, which need no other package."""
 
-import asyncio
-
-AutoWebSocketsProtocol: type[asyncio.Protocol] | None
-try:
-    import websockets  # noqa: F401
-except ImportError:
-    try:
-        import wsproto  # noqa: F401
-    except ImportError:
-        AutoWebSocketsProtocol = None
-    else:
-        from uvicorn.server.websocket_protocol import WSProtocol
-
-        AutoWebSocketsProtocol = WSProtocol
-else:
-    from uvicorn.server.websocket_protocol import WebSocketsSansIOProtocol
-
-    AutoWebSocketsProtocol = WebSocketsSansIOProtocol
+from uvicorn.server.websocket_protocol import WebSocketsSansIOProtocol as AutoWebSocketsProtocol
 
 __all__ = ["AutoWebSocketsProtocol"]
