@@ -214,7 +214,8 @@ class Opening(asyncio.Protocol):
             service.logger.warning("The application chose the subprotocol %r, which was not offered.", subprotocol)
         config = service.config
         agreement = handshake.agreement
-        self._engine = self.engine(_positive(config.ws_max_size), Deflate(agreement) if agreement else None)
+        limit = _UNLIMITED if config.ws_max_size is None else max(config.ws_max_size, 0)
+        self._engine = self.engine(limit, Deflate(agreement) if agreement else None)
         self._handshake = None
         self._app = AppState.OPEN
         self.phase = OPEN
