@@ -7,8 +7,7 @@ know decodes to None and is passed over: after an upgrade in place, old workers 
 from __future__ import annotations
 
 import json
-from dataclasses import astuple, dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias, dataclass_transform
 
 PROTOCOL = 1
 """Templates announce it; a master refuses a rollout from one that speaks another."""
@@ -16,90 +15,106 @@ LONGEST_TEXT = 32_000
 """Characters of text in a message: a packet must fit into a socket's buffer (about 200 KB)."""
 
 
+@dataclass_transform(frozen_default=True)
+class Packet:
+    """A message: its fields are the annotations of its class, in order.
+
+    Not a dataclass, which compiles code for each class: for so many that is a tenth of the time that a master needs to
+    start.
+    """
+
+    __match_args__: tuple[str, ...] = ()
+
+    def __init_subclass__(cls) -> None:
+        cls.__match_args__ = tuple(cls.__dict__.get("__annotations__", ()))  # type: ignore[misc]  # here it is made
+
+    def __init__(self, *values: Any) -> None:
+        """Raises TypeError if there are more or fewer values than fields."""
+        if len(values) != len(self.__match_args__):
+            raise TypeError(f"{type(self).__name__} has {len(self.__match_args__)} fields, not {len(values)}")
+        self.values = values
+        self.__dict__.update(zip(self.__match_args__, values, strict=True))
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.values))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}{self.values!r}"
+
+
 # -- worker to master --
 
 
-@dataclass(frozen=True, slots=True)
-class Booting:
+class Booting(Packet):
     """The process runs; sent by itself, in case that its template dies before it can report it."""
 
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
-class Starting:
+class Starting(Packet):
     """The application is imported; lifespan startup begins."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(Packet):
     """Lifespan startup is complete, and connections are accepted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Packet):
     """It will not become ready, and ends now."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Leaving:
+class Leaving(Packet):
     """It drains although the master did not tell it to."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unfit:
+class Unfit(Packet):
     """It has reached a limit and wants to be replaced; it serves until it is told to retire."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
+class Closed(Packet):
     """It accepts no more, and has taken everything that waited in the queue if it was to."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stopping:
+class Stopping(Packet):
     """Its connections are done; lifespan shutdown begins."""
 
 
 # -- master to worker --
 
 
-@dataclass(frozen=True, slots=True)
-class Retire:
+class Retire(Packet):
     """Leave while others serve on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(Packet):
     """Everything stops: take what waits in the queue, finish it, end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(Packet):
     """Wait for requests no longer; lifespan shutdown still runs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Force:
+class Force(Packet):
     """End at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reopen:
+class Reopen(Packet):
     """Open the log files again."""
 
 
 # -- template to master --
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(Packet):
     """The template can fork."""
 
     protocol: int
@@ -108,23 +123,20 @@ class Loaded:
     """The application is imported in it: it holds this code whatever becomes of the files."""
 
 
-@dataclass(frozen=True, slots=True)
-class NotLoaded:
+class NotLoaded(Packet):
     """The template cannot load the application (or itself), and ends now."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Forked:
+class Forked(Packet):
     """The worker `id` runs as `pid`, and is the master's child by now."""
 
     id: int
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
-class NotForked:
+class NotForked(Packet):
     id: int
     reason: str
 
@@ -132,8 +144,7 @@ class NotForked:
 # -- master to template --
 
 
-@dataclass(frozen=True, slots=True)
-class Fork:
+class Fork(Packet):
     """Fork the worker `id` for `slot`; its end of the channel and the file for its last words come with the packet."""
 
     id: int
@@ -168,7 +179,7 @@ _TYPES: dict[str, type[Message]] = {kind.__name__: kind for kind in Message.__ar
 
 def encode(message: Message) -> bytes:
     """Return the packet of a message; text that is too long loses its middle."""
-    values = [_shortened(value) if isinstance(value, str) else value for value in astuple(message)]
+    values = [_shortened(value) if isinstance(value, str) else value for value in message.values]
     return json.dumps([type(message).__name__, *values]).encode()
 
 
