@@ -6,10 +6,12 @@ It knows workers, sockets and signals, and nothing of HTTP.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from socket import socket
+
     from uvicorn.config import Config
     from uvicorn.settings import Provenance, Settings
 
@@ -35,24 +37,38 @@ def run_command(settings: Settings, provenance: Provenance) -> int:
     return _run(lambda: CommandSource(settings, provenance, sys_path), hosted=False)
 
 
-def run_config(config: Config) -> int:
+def run_config(
+    config: Config,
+    sockets: Sequence[socket] | None = None,
+    *,
+    tell: Callable[[Callable[[], None]], None] | None = None,
+) -> int:
     """Be the master for a program that made a Config; return the exit code as `run_command` does.
+
+    `sockets`: bound by the caller, who has logged where they are; they are closed at the end. `tell` is called with
+    what ends it all, for any thread.
 
     The caller's process is the master: only the pids that we started are reaped, signal handlers and the subreaper flag
     are set for the call and restored. Must be called in the main thread (ValueError). The Config must pickle.
     """
     from .recipe import ConfigSource
 
-    return _run(lambda: ConfigSource(config), hosted=True)
+    return _run(lambda: ConfigSource(config), hosted=True, sockets=sockets, tell=tell)
 
 
-def _run(make_source: Callable[[], Source], *, hosted: bool) -> int:
+def _run(
+    make_source: Callable[[], Source],
+    *,
+    hosted: bool,
+    sockets: Sequence[socket] | None = None,
+    tell: Callable[[Callable[[], None]], None] | None = None,
+) -> int:
     import contextlib
     import logging
     import os
 
     from uvicorn.errors import UsersError
-    from uvicorn.listeners import open_listeners
+    from uvicorn.listeners import Listener, open_listeners
 
     from .credentials import Credentials
     from .master import Master
@@ -72,13 +88,16 @@ def _run(make_source: Callable[[], Source], *, hosted: bool) -> int:
             if config.pid is not None:
                 pid_file = PidFile(config.pid)
                 stack.callback(pid_file.close)
-            listeners = open_listeners(config)
+            listeners = open_listeners(config) if sockets is None else [Listener(sock) for sock in sockets]
             for listener in listeners:
                 stack.callback(listener.close)
                 if credentials is not None and listener.uds is not None:
                     os.chown(listener.uds, credentials.user, credentials.group)
             stack.enter_context(subreaper())
-            return Master(source, listeners, hosted=hosted, pid_file=pid_file).run()
+            master = Master(source, listeners, hosted=hosted, announced=sockets is not None, pid_file=pid_file)
+            if tell is not None:
+                tell(master.end)
+            return master.run()
     except UsersError as error:
         logger.error("%s", error)
         return error.exit_code

@@ -73,11 +73,13 @@ class Master:
         listeners: list[Listener],
         *,
         hosted: bool,
+        announced: bool = False,
         pid_file: PidFile | None = None,
         state: dict[str, Any] | None = None,
     ) -> None:
         """`hosted`: another program called us; its children, signals and environment stay its own.
 
+        `announced`: whoever made the sockets has logged where we are running.
         `state`: what `_snapshot` said in the program that this process ran before an upgrade.
         """
         self._pid_file = pid_file
@@ -85,6 +87,8 @@ class Master:
         self._source = source
         self._listeners = listeners
         self._hosted = hosted
+        self._announced = announced
+        self._ending = False
         self._pid = os.getpid()
         self._loop = Loop()
         self._inbox = Inbox()
@@ -129,7 +133,7 @@ class Master:
             else:
                 for listener in self._listeners:
                     listener.listen(config.backlog)
-                for message, color_message, args in running_lines(self._listeners, config):
+                for message, color_message, args in () if self._announced else running_lines(self._listeners, config):
                     logger.info(message, *args, extra={"color_message": color_message})
                 report.parent("Started", self._pid)
             if not self._hosted:
@@ -142,9 +146,14 @@ class Master:
             report.parent("Stopping", self._pid)
         return self._exit_code
 
+    def end(self) -> None:
+        """Let `run` stop slowly and return. For any thread, and for signal handlers."""
+        self._ending = True
+        self._inbox.wake()
+
     def _lap(self) -> None:
         now = time.monotonic()
-        if now >= self._stop_at:
+        if now >= self._stop_at or (self._ending and not self._wish.stop):
             self._stop(Order.STOP)
         self._health.look(self._workers.values(), now)
         self._move()

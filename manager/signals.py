@@ -114,7 +114,12 @@ class Inbox:
             numbers = self._reader.recv(4096)
         except BlockingIOError:
             return []
-        return [signal.Signals(number) for number in numbers]
+        return [signal.Signals(number) for number in numbers if number]
+
+    def wake(self) -> None:
+        """Let the loop turn once. For any thread, and for signal handlers."""
+        with contextlib.suppress(OSError):  # it is full, so the loop will turn; or closed
+            self._writer.send(b"\0")
 
     @contextlib.contextmanager
     def listening(self, numbers: Iterator[signal.Signals] | tuple[signal.Signals, ...]) -> Iterator[None]:

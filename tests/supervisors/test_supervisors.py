@@ -25,7 +25,15 @@ from uvicorn.supervisors.statreload import StatReload
 def program(uvicorn: Callable[..., Running], tmp_path: Path) -> Callable[..., Running]:
     """Run a program of these lines under `if __name__ == "__main__":`, with `config` and `sock` made."""
 
-    def run(definitions: str, lines: str, *, config: str = "", ready: str = "Application startup complete") -> Running:
+    def run(
+        definitions: str,
+        lines: str,
+        *,
+        config: str = "",
+        ready: str | None = "Application startup complete",
+        app: str = versioned("one"),
+        **more: Any,
+    ) -> Running:
         port = free_port()
         source = f"""\
 import sys
@@ -40,7 +48,7 @@ if __name__ == "__main__":
         source += "".join(f"    {line}\n" for line in lines.splitlines())
         (tmp_path / "program.py").write_text(source)
         command = (PYTHON, "program.py", str(port))
-        return uvicorn("--port", port, command=command, app=versioned("one"), ready=ready)
+        return uvicorn("--port", port, command=command, app=app, ready=ready, **more)
 
     return run
 
@@ -291,6 +299,64 @@ print("returned", flush=True)
     server = program("", lines, config="reload=True", ready=None)
     assert server.wait(timeout=DEADLINE) == 0
     server.wait_for("^returned$")
+    server.wait_for_descendants(0)
+
+
+def test_workers_as_they_are_are_those_of_the_master(program):
+    """shiny, solara and litellm copy the lines of `uvicorn.run`: what runs then is what `--workers` runs."""
+    lines = """\
+Multiprocess(config, sockets=[sock]).run()
+print("returned", flush=True)
+"""
+    server = program("", lines, config="workers=2")
+    server.wait_for("Application startup complete", count=2, timeout=DEADLINE)
+    assert server.log.count("Uvicorn running on") == 1
+    pid = int(get(server, "/pid"))
+    os.kill(pid, signal.SIGKILL)
+    server.wait_for(rf"\[?{pid}\]?.*SIGKILL.*replacing it", timeout=DEADLINE)
+    server.wait_for("Application startup complete", count=3, timeout=DEADLINE)
+    server.signal(signal.SIGHUP)
+    server.wait_for("Application startup complete", count=5, timeout=DEADLINE)
+    assert get(server) == "one"
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+    server.wait_for("^returned$")
+    assert "Traceback" not in server.log
+    server.wait_for_descendants(0)
+
+
+def test_a_thread_may_end_workers_that_are_the_masters(program):
+    lines = """\
+import threading
+workers = Multiprocess(config, sockets=[sock])
+threading.Thread(target=lambda: (sys.stdin.readline(), workers.should_exit.set())).start()
+workers.run()
+print("returned", sock.fileno(), flush=True)
+"""
+    reader, writer = os.pipe()
+    with open(reader), open(writer, "w") as out:
+        server = program("", lines, config="workers=2", stdin=reader)
+        assert get(server) == "one"
+        out.write("end\n")
+        out.flush()
+        assert server.wait(timeout=DEADLINE) == 0
+    server.wait_for("^returned -1$")
+    server.wait_for_descendants(0)
+
+
+def test_workers_that_die_young_are_replaced_with_growing_delays(program):
+    """The plain loop of a subclass; the first time at once, then not every lap of the loop."""
+    definitions = """
+class Mine(Multiprocess):
+    def handle_hup(self):
+        super().handle_hup()
+"""
+    app = versioned("one") + "import sys\nif sys.argv[-1] != 'x': print('at import', flush=True); os._exit(7)\n"
+    server = program(definitions, "Mine(config, sockets=[sock]).run()", config="workers=1", ready=None, app=app)
+    server.wait_for(r"Child process \[\d+\] died: exit code 7$", timeout=DEADLINE)
+    server.wait_for(r"Child process \[\d+\] died: exit code 7; replacing it in \d+\.\d s$", count=3, timeout=DEADLINE)
+    server.signal(signal.SIGTERM)
+    assert server.wait(timeout=DEADLINE) == 0
     server.wait_for_descendants(0)
 
 

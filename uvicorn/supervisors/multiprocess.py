@@ -1,17 +1,23 @@
-"""`Multiprocess` and `Process`: workers as programs subclass them.
+"""`Multiprocess` and `Process`: workers for programs that run, or subclass, them.
 
-`uvicorn APP --workers N` and `uvicorn.run(workers=N)` do not come here: they run the master of uvicorn.manager. This is
-the plain form that faststream, litellm, skypilot and others build on: the parent spawns processes, asks each in turn
-whether it is alive, and replaces those that are not.
+As it is, `Multiprocess` is a thin front of the master of uvicorn.manager, which `--workers` runs too. A class that
+replaces one of the steps (`init_processes`, `handle_hup`, `Process.target`, ...), as those of faststream, litellm and
+skypilot do, gets the plain loop instead, in which these are the steps: the parent spawns processes, asks each in turn
+whether it is alive, and replaces those that are not. The master cannot call such steps: it forks its workers from a
+template and has no `Process` for them. What it promises holds in the plain loop too, by the same numbers: the sockets
+listen from the start, a dead worker is replaced at once, and one that dies young again and again with growing delays;
+a restart ends an old worker when the new one serves; requests have `timeout_graceful_shutdown`, or 30 seconds.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import random
 import signal
 import threading
 import time
+from collections.abc import Callable
 from multiprocessing import Pipe
 from socket import socket
 from types import FrameType
@@ -19,7 +25,9 @@ from typing import Any
 
 from uvicorn._subprocess import ExitEvent, get_subprocess
 from uvicorn.config import STARTUP_FAILURE, Config
-from uvicorn.manager.process import ExitStatus
+from uvicorn.manager import run_config
+from uvicorn.manager.backoff import SETTLED_AFTER, Backoff
+from uvicorn.manager.process import AVAILABLE, ExitStatus
 from uvicorn.manager.recipe import GRACE_UNDER_A_MASTER
 from uvicorn.server import Server
 
@@ -48,7 +56,9 @@ class Process:
         self.parent_conn, self.child_conn = Pipe()
         self.process = get_subprocess(config=config, target=self.target, sockets=sockets)
         self._began: float | None = None
-        self._was_ready = False
+        self._ready_at: float | None = None
+        self._mourned = False
+        """Its end has been told, and when its place is filled again has been decided."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in ("process", "parent_conn")}
@@ -96,7 +106,8 @@ class Process:
             ready = bool(self.parent_conn.recv())
         except (EOFError, OSError):
             return None
-        self._was_ready |= ready
+        if ready and self._ready_at is None:
+            self._ready_at = time.monotonic()
         return ready
 
     def wait_until_ready(self, timeout: float = 5, should_exit: threading.Event | None = None) -> bool:
@@ -118,8 +129,15 @@ class Process:
         limit = self.config.timeout_worker_boot
         began = self._began
         return (
-            self.process.is_alive() and not self._was_ready and began is not None and time.monotonic() < began + limit
+            self.process.is_alive()
+            and self._ready_at is None
+            and began is not None
+            and time.monotonic() < began + limit
         )
+
+    def _is_settled(self) -> bool:
+        """Return whether it has been ready for so long that its start is no matter any more."""
+        return self._ready_at is not None and time.monotonic() >= self._ready_at + SETTLED_AFTER
 
     def start(self) -> None:
         self._began = time.monotonic()
@@ -168,6 +186,11 @@ class Multiprocess:
         self._told_to_end = threading.Event()
         """SIGINT or SIGTERM came, whether it has been handled or not: a restart in progress looks at this."""
         self._failed = False
+        self._end: Callable[[], None] | None = None
+        """Ends the master, if that is what runs."""
+        self._backoff = Backoff()
+        self._not_before: dict[int, float] = {}
+        """When a place in `processes` may be filled again, by its index."""
         if isinstance(self.should_exit, ExitEvent):
             self.should_exit.on_set = self._news.set
         if config.timeout_graceful_shutdown is None:
@@ -180,6 +203,8 @@ class Multiprocess:
         self.signal_queue.append(number)
         if number in (signal.SIGINT, signal.SIGTERM):
             self._told_to_end.set()
+            if self._end is not None:
+                self._end()
         self._news.set()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -187,7 +212,7 @@ class Multiprocess:
         return {
             name: value
             for name, value in self.__dict__.items()
-            if name not in ("processes", "should_exit", "signal_queue", "_news", "_told_to_end")
+            if name not in ("processes", "should_exit", "signal_queue", "_news", "_told_to_end", "_end")
         }
 
     # -- the workers --
@@ -212,6 +237,8 @@ class Multiprocess:
 
     def restart_all(self) -> None:
         """Replace each worker by a new one, once that is ready; stop at the first that does not become it."""
+        self._backoff.forget()
+        self._not_before.clear()
         for index, old in enumerate(self.processes):
             if self.should_exit.is_set() or self._told_to_end.is_set():
                 return
@@ -231,10 +258,16 @@ class Multiprocess:
 
     def keep_subprocess_alive(self) -> None:
         """Replace the workers that have died or do not answer; one that cannot start ends everything."""
-        if self.should_exit.is_set():
-            return
         for index, process in enumerate(self.processes):
+            if self.should_exit.is_set() or self._told_to_end.is_set():
+                return
+            if process._mourned:
+                if time.monotonic() >= self._not_before.get(index, 0.0):
+                    self.processes[index] = self._started()
+                continue
             if process.is_alive(timeout=self.config.timeout_worker_healthcheck) or process.is_booting():
+                if process._is_settled():
+                    self._backoff.settled(index)
                 continue
             if process.process.is_alive():
                 logger.error("Child process [%s] does not answer and is killed", process.pid)
@@ -247,13 +280,58 @@ class Multiprocess:
                 self._failed = True
                 self.should_exit.set()
                 return
-            logger.info("Child process [%s] died: %s", process.pid, _status(process.exitcode))
+            self._mourn(index, process)
+
+    def _mourn(self, index: int, process: Process) -> None:
+        """Tell of the end of a worker, and put another in its place, or decide when."""
+        delay = 0.0
+        if not process._is_settled():
+            now = time.monotonic()
+            not_before = self._backoff.failed(index, now, slots=self.processes_num, jitter=random.random())
+            self._not_before[index], delay = not_before, not_before - now
+        next_one = "" if delay <= 0 else f"; replacing it in {delay:.1f} s"
+        logger.info("Child process [%s] died: %s%s", process.pid, _status(process.exitcode), next_one)
+        process._mourned = True
+        if delay <= 0:
             self.processes[index] = self._started()
 
     # -- the loop --
 
     def run(self) -> None:
         """Serve until told to end. SystemExit(3) if a worker could not start."""
+        if self._is_plain():
+            self._run_master()
+        else:
+            self._run_steps()
+
+    def _is_plain(self) -> bool:
+        """Whether the master can do it: every step is still ours, and it has sockets and signals to work with."""
+        return (
+            all(getattr(type(self), name, None) is step for name, step in _STEPS.items())
+            and not _STEPS.keys() & vars(self).keys()
+            and Process is _PROCESS
+            and all(getattr(_PROCESS, name, None) is step for name, step in _PROCESS_STEPS.items())
+            and AVAILABLE
+            and bool(self.sockets)
+            and not self.processes
+            and threading.current_thread() is threading.main_thread()
+        )
+
+    def _run_master(self) -> None:
+        def tell(end: Callable[[], None]) -> None:
+            self._end = end
+            if isinstance(self.should_exit, ExitEvent):
+                self.should_exit.on_set = end
+            if self.should_exit.is_set() or self._told_to_end.is_set():
+                end()
+
+        self.config.workers = self.processes_num
+        code = run_config(self.config, self.sockets, tell=tell)
+        self.should_exit.set()
+        if code:
+            raise SystemExit(code)
+
+    def _run_steps(self) -> None:
         _log_parent("Started", os.getpid())
         for sock in self.sockets:
             sock.listen(self.config.backlog)  # clients wait from now on, instead of being refused
@@ -311,6 +389,11 @@ class Multiprocess:
         process = self.processes.pop()
         process.terminate()
         process.join()
+
+
+_PROCESS = Process
+_STEPS = {name: step for name, step in vars(Multiprocess).items() if callable(step)}
+_PROCESS_STEPS = {name: step for name, step in vars(Process).items() if callable(step)}
 
 
 def _nothing(number: int, frame: FrameType | None) -> None:
