@@ -26,7 +26,7 @@ class Packet:
     __match_args__: tuple[str, ...] = ()
 
     def __init_subclass__(cls) -> None:
-        cls.__match_args__ = tuple(cls.__dict__.get("__annotations__", ()))  # type: ignore[misc]  # here it is made
+        cls.__match_args__ = tuple(cls.__dict__.get("__annotations__", ()))  # type: ignore[misc]  # noqa: RUF063  # no inspect
 
     def __init__(self, *values: Any) -> None:
         """Raises TypeError if there are more or fewer values than fields."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Mapping
 from typing import Protocol
@@ -42,13 +43,16 @@ class Nursery:
         *,
         directory: str,
         environ: Mapping[str, str],
+        young: bool = False,
     ) -> None:
+        """`young`: this process has just started, and may fork the first template (see `Template.start`)."""
         self._source = source
         self._listeners = listeners
         self._loop = loop
         self._parent = parent
         self._directory = directory
         self._environ = environ
+        self._young = young
         self._templates: dict[int, Template] = {}
         self._boards: dict[int, Scoreboard] = {}
         self._failures = 0
@@ -110,7 +114,9 @@ class Nursery:
             directory=self._directory,
             environ=self._environ,
             now=now,
+            forked=self._young and len(os.listdir("/proc/self/task")) == 1,
         )
+        self._young = False
         template.channel.setblocking(False)
         self._templates[generation] = template
         self._loop.watch(template.channel, Rank.TEMPLATES, lambda: self._on_messages(template))

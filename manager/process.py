@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
@@ -22,6 +23,9 @@ _PR_GET_CHILD_SUBREAPER = 37
 
 AVAILABLE = sys.platform == "linux" and hasattr(os, "pidfd_open") and hasattr(os, "memfd_create")
 """Whether this system has what a master needs."""
+
+_AS_AN_INTERPRETER_STARTS = (signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, getattr(signal, "SIGXFSZ", signal.SIGPIPE))
+"""Signals that nobody can handle, or that Python itself ignores from its start on."""
 
 TERMINAL_SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM)
 
@@ -114,6 +118,47 @@ def exec_child(argv: Sequence[str], environ: Mapping[str, str], *, pass_fds: Seq
     finally:
         for fd, inheritable in before.items():
             os.set_inheritable(fd, inheritable)
+
+
+def fork_child(child: Callable[[], NoReturn], environ: Mapping[str, str], *, pass_fds: Sequence[int]) -> int:
+    """Fork a process that finds what `exec_child` would leave it, and the memory of this one; return its pid.
+
+    For a caller without other threads, whose memory holds nothing that a program of its own would not have. `child` is
+    called with no signal blocked, and must not return.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                _forget(environ, set(pass_fds))
+                signal.pthread_sigmask(signal.SIG_SETMASK, ())
+                child()
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(1)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    return pid
+
+
+def _forget(environ: Mapping[str, str], kept: set[int]) -> None:
+    """Lose what an exec would lose: handlers, descriptors that are to be closed then, the main module."""
+    signal.set_wakeup_fd(-1)
+    for number in signal.valid_signals():
+        if number < signal.SIGRTMIN and number not in _AS_AN_INTERPRETER_STARTS:
+            signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in os.listdir("/proc/self/fd"):
+        fd = int(name)
+        with contextlib.suppress(OSError):  # the descriptor that this very list was read from
+            if fd not in kept and not os.get_inheritable(fd):
+                os.close(fd)
+    if os.environ != environ:
+        os.environ.clear()
+        os.environ.update(environ)
+    sys.modules["__main__"] = type(sys)("__main__")
 
 
 def fork_adopted(child: Callable[[int], NoReturn]) -> int:

@@ -70,6 +70,14 @@ class Recipe:
         }
         return json.dumps([self.sys_path, self.late_paths]).encode() + b"\n" + json.dumps(values).encode()
 
+    def to_file(self) -> int:
+        """Return the descriptor of a file without a name that holds these bytes, to be read from its start."""
+        fd = os.memfd_create("uvicorn-recipe")
+        with open(fd, "wb", closefd=False) as file:
+            file.write(self.to_bytes())
+        os.lseek(fd, 0, os.SEEK_SET)
+        return fd
+
     @classmethod
     def from_bytes(cls, text: bytes) -> Recipe:
         values = json.loads(text.split(b"\n", 1)[1])
@@ -85,6 +93,9 @@ class Source(Protocol):
     config: Config
     """As the master sees it: sockets, limits, logging. The application is not loaded."""
 
+    is_plain: bool
+    """Making it has run no code of the user's, and opened no file: this process may be forked."""
+
     def reload(self) -> None:
         """Read everything anew, for the next generation. Raises UsersError; then nothing has changed."""
 
@@ -99,6 +110,7 @@ class CommandSource:
         """`sys_path`: what the application is to find; None is ours."""
         self.settings, self.provenance = settings, provenance
         self.config = self._config(settings, provenance)
+        self.is_plain = settings.log_config is None
         self._argv = list(sys.argv)
         self._sys_path = list(sys.path if sys_path is None else sys_path)
         if settings.app_dir not in self._sys_path:
@@ -146,6 +158,8 @@ class CommandSource:
 
 class ConfigSource:
     """A Config that a program made. It stays as it is; what a reload reads anew is the code."""
+
+    is_plain = False
 
     def __init__(self, config: Config) -> None:
         """Raises NotPicklable."""

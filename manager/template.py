@@ -26,6 +26,7 @@ from .messages import PROTOCOL, Fork, Forked, Loaded, NotForked, NotLoaded
 from .process import die_with_parent, fork_adopted, return_memory
 from .recipe import Recipe, load_config
 from .signals import OF_THE_FAMILY
+from .templates import command
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -34,34 +35,38 @@ logger = logging.getLogger("uvicorn.error")
 
 
 def main(recipe_fd: int, channel_fd: int, mode: str = "") -> NoReturn:
-    """Become a template. `mode` is "bare" after the application, imported here, turned out to start threads."""
-    for number in OF_THE_FAMILY:
-        signal.signal(number, signal.SIG_IGN)  # the end of the channel is what ends a template
-    with open(recipe_fd, "rb", closefd=False) as file:
+    """Become a template, in a fresh interpreter. `mode` is "bare" after the application started threads."""
+    with open(recipe_fd, "rb") as file:
         file.seek(0)
         recipe = Recipe.from_bytes(file.read())
-    die_with_parent(recipe.master)
-    for fd in (recipe_fd, channel_fd, recipe.voice, recipe.board, *recipe.listeners):
+    for fd in (channel_fd, recipe.voice, recipe.board, *recipe.listeners):
         os.set_inheritable(fd, False)
-    channel = Channel.adopt(channel_fd)
+    live(recipe, Channel.adopt(channel_fd), bare=mode == "bare")
+
+
+def live(recipe: Recipe, channel: Channel, *, bare: bool = False) -> NoReturn:
+    """Be a template to the end. `bare`: the application, imported here before, turned out to start threads."""
+    for number in OF_THE_FAMILY:
+        signal.signal(number, signal.SIG_IGN)  # the end of the channel is what ends a template
+    channel.setblocking(True)
+    die_with_parent(recipe.master)
     os.chdir(recipe.directory)
     load_environment(recipe)
     import_server(recipe)
     titles.set_title("template", recipe.name)
-    prepared = None
+    as_root = prepare_as_root(recipe) if recipe.credentials is not None else None
     if recipe.credentials is not None:
-        prepared = prepare_as_root(recipe)
         Credentials(*recipe.credentials).assume()
         die_with_parent(recipe.master)
     if recipe.umask is not None:
         os.umask(recipe.umask)
     sys.path[:] = recipe.sys_path
     sys.argv[:] = recipe.argv
-    config = prepared
-    if recipe.preload and mode != "bare":
-        config = load_application(recipe, prepared, channel)
+    config = as_root or prepare(recipe)
+    if recipe.preload and not bare:
+        config = load_application(recipe, config, channel)
         if threads := [one.name for one in threading.enumerate() if one is not threading.main_thread()]:
-            start_again_without(threads, recipe, recipe_fd, channel)
+            start_again_without(threads, recipe, channel)
         if (count := len(os.listdir("/proc/self/task"))) > 1:
             # Said here once, in words that help; Python 3.12 would say it again at every fork.
             warnings.filterwarnings("ignore", message=".*fork", category=DeprecationWarning)
@@ -70,7 +75,6 @@ def main(recipe_fd: int, channel_fd: int, mode: str = "") -> NoReturn:
                 "do not have them. If a worker hangs in that library, serve without --preload",
                 count - 1,
             )
-    os.close(recipe_fd)
     # What is here now lives as long as the workers. Collected once and then left alone, its pages stay shared: the
     # collector writes into every object that it looks at.
     gc.collect()
@@ -82,12 +86,17 @@ def main(recipe_fd: int, channel_fd: int, mode: str = "") -> NoReturn:
     serve(channel, recipe, config)
 
 
-def prepare_as_root(recipe: Recipe) -> Config | None:
-    """Do what only root may: open the log files, read the TLS keys. None if even that would run code of the user's."""
+def prepare(recipe: Recipe) -> Config | None:
+    """Make the Config that all workers share; None if that would run code of the user's, which each of them is to."""
     if recipe.settings is None or Settings.from_json(recipe.settings).log_config is not None:
         return None
-    config = load_config(recipe)
-    if config.is_ssl and config.ssl_context_factory is None:
+    return load_config(recipe)
+
+
+def prepare_as_root(recipe: Recipe) -> Config | None:
+    """Do what only root may: open the log files, read the TLS keys. None if even that would run code of the user's."""
+    config = prepare(recipe)
+    if config is not None and config.is_ssl and config.ssl_context_factory is None:
         context = config._load_ssl()
         config._load_ssl = lambda: context  # type: ignore[method-assign]
     return config
@@ -107,17 +116,17 @@ def load_application(recipe: Recipe, prepared: Config | None, channel: Channel) 
     os._exit(worker_main.STARTUP_FAILURE)
 
 
-def start_again_without(threads: list[str], recipe: Recipe, recipe_fd: int, channel: Channel) -> NoReturn:
+def start_again_without(threads: list[str], recipe: Recipe, channel: Channel) -> NoReturn:
     """Become a template without the application: a fork would copy the locks of its threads, and not the threads."""
     logger.warning(
         "The application starts threads at its import (%s); --preload cannot share it. Each worker imports it instead; "
         "start threads in the lifespan to share it",
         ", ".join(threads),
     )
+    recipe_fd = recipe.to_file()
     for fd in (recipe_fd, channel.fileno(), recipe.voice, recipe.board, *recipe.listeners):
         os.set_inheritable(fd, True)
-    os.lseek(recipe_fd, 0, os.SEEK_SET)
-    os.execv(sys.executable, [*sys.orig_argv, "bare"])
+    os.execv(sys.executable, command(recipe_fd, channel.fileno(), "bare"))
 
 
 def load_environment(recipe: Recipe) -> None:

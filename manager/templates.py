@@ -8,12 +8,13 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 from .channel import Channel
 from .credentials import Credentials
 from .handle import WorkerHandle
 from .messages import Fork
-from .process import Process, exec_child
+from .process import Process, exec_child, fork_child
 from .recipe import Recipe, Source, name_of
 
 # Nothing of the user's may be found before what it shadows is imported: not the module `signal` in his working
@@ -31,6 +32,32 @@ BOOTSTRAP = "; ".join(
         "main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])",
     )
 )
+
+
+def command(recipe_fd: int, channel_fd: int, *mode: str) -> list[str]:
+    """Return the command line of a template."""
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    return [sys.executable, *flags, "-c", BOOTSTRAP, str(recipe_fd), str(channel_fd), *mode]
+
+
+def _exec(recipe: Recipe, channel: Channel, environ: Mapping[str, str], fds: Sequence[int]) -> int:
+    recipe_fd = recipe.to_file()
+    try:
+        return exec_child(command(recipe_fd, channel.fileno()), environ, pass_fds=[recipe_fd, *fds])
+    finally:
+        os.close(recipe_fd)
+
+
+def _fork(recipe: Recipe, channel: Channel, environ: Mapping[str, str], fds: Sequence[int]) -> int:
+    def child() -> NoReturn:
+        # As the bootstrap above does. Imported here, because the master is to stay free of what it imports.
+        late = recipe.late_paths
+        sys.path[:] = [path for path in recipe.sys_path if path and path not in late] + late
+        from .template import live
+
+        live(recipe, channel)
+
+    return fork_child(child, environ, pass_fds=fds)
 
 
 @dataclass(slots=True, eq=False)
@@ -56,11 +83,15 @@ class Template:
         directory: str,
         environ: Mapping[str, str],
         now: float,
+        forked: bool = False,
     ) -> Template:
-        """Start a fresh interpreter that will be the template of `generation`."""
+        """Start a fresh interpreter that will be the template of `generation`.
+
+        `forked`: this process has just started from the same files, and holds nothing that its children must not see.
+        Then it is forked: that saves the start of an interpreter, and the memory of what both have imported.
+        """
         ours, theirs = Channel.pair()
         voice, speaker = os.pipe()
-        recipe_fd = os.memfd_create("uvicorn-recipe")
         try:
             os.set_blocking(voice, False)
             os.write(speaker, b"!")
@@ -79,21 +110,14 @@ class Template:
                 voice=voice,
                 **source.ingredients(),
             )
-            with open(recipe_fd, "wb", closefd=False) as file:
-                file.write(recipe.to_bytes())
-            os.lseek(recipe_fd, 0, os.SEEK_SET)
-            flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-            pid = exec_child(
-                [sys.executable, *flags, "-c", BOOTSTRAP, str(recipe_fd), str(theirs.fileno())],
-                environ,
-                pass_fds=[recipe_fd, theirs.fileno(), voice, board, *listeners],
-            )
+            start = _fork if forked else _exec
+            pid = start(recipe, theirs, environ, [theirs.fileno(), voice, board, *listeners])
         except BaseException:
             ours.close()
             raise
         finally:
             theirs.close()
-            for fd in (voice, speaker, recipe_fd):
+            for fd in (voice, speaker):
                 os.close(fd)
         return cls(generation, Process(pid), ours, now)
 
