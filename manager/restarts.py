@@ -28,6 +28,10 @@ class Restarts:
         else:
             self.not_before[worker.slot] = self._backoff.failed(worker.slot, now, slots=wanted, jitter=random.random())
 
+    def hold(self, slot: int, until: float) -> None:
+        """Leave the slot as it is until then, at least."""
+        self.not_before[slot] = max(until, self.not_before.get(slot, until))
+
     def what_next(self, worker: WorkerHandle, wanted: int, now: float) -> str:
         """Return what the log says about the slot of a worker that has just failed."""
         if worker.slot > wanted:

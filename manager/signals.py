@@ -7,6 +7,7 @@ to a socket, and the master's loop reads it there like everything else it waits 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 from collections.abc import Iterator, Mapping
@@ -139,3 +140,14 @@ class Inbox:
     def close(self) -> None:
         self._reader.close()
         self._writer.close()
+
+
+def has_terminal() -> bool:
+    """Say whether this process was started on a terminal that is still there."""
+    try:
+        if not os.isatty(0):
+            return False
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True

@@ -1,9 +1,9 @@
 """Replacing the code of the master itself, in place: same process id, same sockets, same children.
 
 execve keeps the process: its children, its subreaper flag, its pid in the pid file and at the service manager. What the
-next program needs to know is written to a file without a name, as JSON with a version; the descriptors that it needs
-are left open. Before that, a child that runs the new code says whether it starts and understands this version. Bytes
-that wait in channels, and children that die meanwhile, wait for the next program in the kernel.
+next program needs to know is written to a file without a name (`succession`); the descriptors that it needs are left
+open. Before that, a child that runs the new code reads the same document, and says whether it starts. Bytes that wait
+in channels, and children that die meanwhile, wait for the next program in the kernel.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -21,11 +20,10 @@ from typing import Any
 from .loop import Loop, Rank
 from .process import Process, exec_child
 
-STATE_VERSION = 1
-
 logger = logging.getLogger("uvicorn.error")
 
-# As for templates: where the application's modules lie is searched last.
+# As for templates: where the application's modules lie is searched last. What is called here, with what argument, is
+# what every later version has to offer to this one.
 _PATHS = (
     "import sys; sys.path[:] = [path for path in sys.path if path]; import json; "
     "paths, late = json.loads(sys.argv[1]); "
@@ -36,18 +34,32 @@ RESUME = _PATHS + "from uvicorn.manager import upgrade; sys.exit(upgrade.resume(
 
 
 def command(program: str, paths: Sequence[Sequence[str]], number: int) -> list[str]:
-    """Return the command line that runs one of the programs above."""
+    """Return the command line that runs one of the programs above; `number` is the descriptor of the document."""
     flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
     return [sys.executable, *flags, "-c", program, json.dumps(paths), str(number)]
 
 
-def preflight(version: int) -> None:
-    """Exit with 0 if this code, run by a child of a master of other code, can take over a state of that version."""
-    import uvicorn.sources  # noqa: F401
-    from uvicorn.manager import master, template, worker_main  # noqa: F401
+def written(state: Mapping[str, Any]) -> int:
+    """Return the descriptor of a file without a name that holds the document."""
+    fd = os.memfd_create("uvicorn-state")
+    os.write(fd, json.dumps(state).encode())
+    return fd
 
-    if version != STATE_VERSION:
-        sys.exit(f"the new version takes over a state of version {STATE_VERSION}, not {version}; restart it instead")
+
+def read(fd: int) -> dict[str, Any]:
+    """Return the document that `fd` holds, and close it."""
+    with open(fd, "rb") as file:
+        file.seek(0)
+        state: dict[str, Any] = json.loads(file.read())
+    return state
+
+
+def preflight(fd: int) -> None:
+    """Exit with 0 if this code, in a child of a master of other code, can take over the document that `fd` holds."""
+    import uvicorn.sources  # noqa: F401
+    from uvicorn.manager import master, succession, template, worker_main  # noqa: F401
+
+    succession.try_out(read(fd))
 
 
 class Preflight:
@@ -61,11 +73,16 @@ class Preflight:
         self.wanted = False
         """Somebody has asked for an upgrade that has not begun."""
 
-    def begin(self, paths: Sequence[Sequence[str]]) -> None:
+    def begin(self, paths: Sequence[Sequence[str]], state: Mapping[str, Any]) -> None:
         """Start the child; `then` is called if it ends well. One at a time."""
         self.wanted = False
         if self._child is None:
-            self._child = Process(exec_child(command(PREFLIGHT, paths, STATE_VERSION), self._environ, pass_fds=[]))
+            fd = written(state)
+            try:
+                pid = exec_child(command(PREFLIGHT, paths, fd), self._environ, pass_fds=[fd])
+            finally:
+                os.close(fd)
+            self._child = Process(pid)
             self._loop.watch(self._child, Rank.DEATHS, self._ended)
 
     def _ended(self) -> None:
@@ -82,15 +99,12 @@ class Preflight:
             logger.error("Cannot upgrade: the new code does not start (%s); going on as before", status)
 
 
-def execute(
-    state: Mapping[str, Any], fds: Sequence[int], paths: Sequence[Sequence[str]], environ: Mapping[str, str]
-) -> None:
+def execute(state: Mapping[str, Any], paths: Sequence[Sequence[str]], environ: Mapping[str, str]) -> None:
     """Become the new code. Returns only if that fails, with everything as it was; then it has logged why."""
-    fd = os.memfd_create("uvicorn-state")
-    kept = [*fds, fd]
+    fd = written(state)
+    kept = [*state["fds"], fd]
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
-        os.write(fd, json.dumps(state).encode())
         for one in kept:
             os.set_inheritable(one, True)
         sys.stdout.flush()
@@ -106,35 +120,26 @@ def execute(
 
 
 def resume(fd: int) -> int:
-    """Be the master whose state `fd` holds; return the exit code."""
+    """Be the master whose document `fd` holds; return the exit code."""
     import contextlib
 
-    from uvicorn.listeners import Listener
-    from uvicorn.settings import Settings
-
+    from . import succession
     from .master import Master
     from .pidfile import PidFile
     from .process import subreaper
-    from .recipe import CommandSource
 
-    with open(fd, "rb") as file:
-        file.seek(0)
-        state: dict[str, Any] = json.loads(file.read())
+    state = read(fd)
     for one in state["fds"]:
         os.set_inheritable(one, False)
     sys.argv[:] = state["argv"]
-    source = CommandSource(Settings.from_json(state["settings"]), state["provenance"], state["sys_path"])
-    listeners = [
-        Listener(socket.socket(fileno=one["fd"]), inherited=one["inherited"], uds=one["uds"], host=one["host"])
-        for one in state["listeners"]
-    ]
+    source = succession.source_of(state)
     with contextlib.ExitStack() as stack:
         pid_file = None
         if state["pid_file"] is not None:
             pid_file = PidFile.adopt(*state["pid_file"])
             stack.callback(pid_file.close)
+        listeners = succession.listeners_of(state)
         for listener in listeners:
-            listener.sock.setblocking(False)
             stack.callback(listener.close)
         stack.enter_context(subreaper())
         return Master(source, listeners, hosted=False, pid_file=pid_file, state=state).run()
