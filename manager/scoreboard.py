@@ -2,7 +2,9 @@
 
 The master reads it to see who lives, workers read it to see who has the fewest connections; no system call either way,
 and what a hung or dead worker wrote last can still be read. A row is a few aligned 64-bit words: each is written and
-read whole. The rows belong to incarnations: the first word is the worker's id, 0 while the row is free.
+read whole. The rows belong to incarnations: the first word is the worker's id, 0 while the row is free. Behind the
+words of a row is room for a text, the first line of a request; the word that says since when it runs is 0 while the
+text is written.
 """
 
 from __future__ import annotations
@@ -13,14 +15,20 @@ import struct
 import time
 from dataclasses import dataclass
 
-_MAGIC = 0x7576_0001  # the last digits are the version of the layout
+_MAGIC = 0x7576_0002  # the last digits are the version of the layout
 _HEADER_WORDS = 8
-_ROW_WORDS = 16
+_ROW_WORDS = 64
+_TEXT_AT = 16  # word of the row
+_TEXT_OCTETS = (_ROW_WORDS - _TEXT_AT) * 8
 ROWS = 1024
 _SIZE = (_HEADER_WORDS + ROWS * _ROW_WORDS) * 8
 
-(_ID, _BEAT, _LAG, _ACCEPTING, _CONNECTIONS, _IN_FLIGHT, _WEBSOCKETS, _REQUESTS, _MEMORY) = range(9)
+(_ID, _BEAT, _LAG, _ACCEPTING, _CONNECTIONS, _IN_FLIGHT, _WEBSOCKETS, _REQUESTS, _MEMORY, _TURNS) = range(10)
+(_ERRORS, _SINCE, _LENGTH) = range(10, 13)
 _USED = 1  # header word: how many rows have ever been used
+
+Rival = tuple[int, int, int]
+"""Of another worker: its connections, how often it has asked for its turn to accept, its row."""
 
 
 class LayoutError(Exception):
@@ -42,7 +50,13 @@ class Row:
     websockets: int
     requests: int
     memory: int
-    """Bytes of memory that it has for itself; 0 if not measured."""
+    """Bytes of memory, without those of files; what it shares with its template counts too. 0: not measured."""
+    errors: int = 0
+    """Of the requests, those that were answered with a status from 500 on."""
+    since: float = 0.0
+    """When the oldest request in flight was first seen, on the monotonic clock; 0 if there is none."""
+    oldest: str = ""
+    """The first line of that request."""
 
 
 class Scoreboard:
@@ -50,11 +64,13 @@ class Scoreboard:
 
     def __init__(self, fd: int) -> None:
         """Map the table that `fd` holds. Raises LayoutError."""
+        (magic,) = struct.unpack("=Q", os.pread(fd, 8, 0).ljust(8, b"\0"))
+        if magic != _MAGIC or os.fstat(fd).st_size < _SIZE:
+            raise LayoutError(f"a scoreboard of layout {magic:#x}, not {_MAGIC:#x}")
         self.fd = fd
         self._map = mmap.mmap(fd, _SIZE)
-        self._words = memoryview(self._map).cast("Q")
-        if self._words[0] != _MAGIC:
-            raise LayoutError(f"a scoreboard of layout {self._words[0]:#x}, not {_MAGIC:#x}")
+        self._octets = memoryview(self._map)
+        self._words = self._octets.cast("Q")
 
     @classmethod
     def create(cls) -> Scoreboard:
@@ -66,6 +82,7 @@ class Scoreboard:
 
     def close(self) -> None:
         self._words.release()
+        self._octets.release()
         self._map.close()
         os.close(self.fd)
 
@@ -88,6 +105,12 @@ class Scoreboard:
 
     def read(self, row: int) -> Row:
         words, start = self._words, self._start(row)
+        since, oldest = words[start + _SINCE], ""
+        if since:
+            at = (start + _TEXT_AT) * 8
+            text = bytes(self._octets[at : at + min(words[start + _LENGTH], _TEXT_OCTETS)])
+            if words[start + _SINCE] == since:  # else another text came while we read
+                oldest = text.decode(errors="replace")
         return Row(
             id=words[start + _ID],
             beat=words[start + _BEAT] / 1e9,
@@ -98,6 +121,9 @@ class Scoreboard:
             websockets=words[start + _WEBSOCKETS],
             requests=words[start + _REQUESTS],
             memory=words[start + _MEMORY],
+            errors=words[start + _ERRORS],
+            since=since / 1e9 if oldest else 0.0,
+            oldest=oldest,
         )
 
     @staticmethod
@@ -106,32 +132,33 @@ class Scoreboard:
 
     # -- a worker's side --
 
-    def others(self, row: int, *, fresh: float) -> list[int]:
-        """Return how many connections each other worker has that accepts and whose heart beat lately, in seconds."""
+    def rivals(self, row: int, *, fresh: float) -> list[Rival]:
+        """Return what is to be known of each other worker that accepts and whose heart beat lately, in seconds."""
         words = self._words
         oldest = time.monotonic_ns() - int(fresh * 1e9)
-        mine = self._start(row)
-        starts = range(_HEADER_WORDS, _HEADER_WORDS + words[_USED] * _ROW_WORDS, _ROW_WORDS)
         return [
-            words[start + _CONNECTIONS]
-            for start in starts
-            if start != mine and words[start + _ACCEPTING] and words[start + _ID] and words[start + _BEAT] > oldest
+            (words[start + _CONNECTIONS], words[start + _TURNS], other)
+            for other, start in enumerate(range(_HEADER_WORDS, _HEADER_WORDS + words[_USED] * _ROW_WORDS, _ROW_WORDS))
+            if other != row and words[start + _ACCEPTING] and words[start + _ID] and words[start + _BEAT] > oldest
         ]
 
     def writer(self, row: int) -> RowWriter:
-        return RowWriter(self._words, self._start(row))
+        return RowWriter(self._words, self._octets, self._start(row))
 
 
 class RowWriter:
     """A worker's own row."""
 
-    __slots__ = ("_start", "_words")
+    __slots__ = ("_octets", "_start", "_words")
 
-    def __init__(self, words: memoryview[int], start: int) -> None:
+    def __init__(self, words: memoryview[int], octets: memoryview[int], start: int) -> None:
         self._words = words
+        self._octets = octets
         self._start = start
 
-    def beat(self, *, lag: float, connections: int, in_flight: int, websockets: int, requests: int) -> None:
+    def beat(
+        self, *, lag: float, connections: int, in_flight: int, websockets: int, requests: int, errors: int = 0
+    ) -> None:
         """Write that the event loop has come round, `lag` seconds late."""
         words, start = self._words, self._start
         words[start + _LAG] = max(0, int(lag * 1e9))
@@ -139,10 +166,31 @@ class RowWriter:
         words[start + _IN_FLIGHT] = in_flight
         words[start + _WEBSOCKETS] = websockets
         words[start + _REQUESTS] = requests
+        words[start + _ERRORS] = errors
         words[start + _BEAT] = time.monotonic_ns()
+
+    def oldest(self, since: float, text: str) -> None:
+        """Write which request is the oldest, and since when (monotonic); 0: there is none."""
+        words, start = self._words, self._start
+        nanoseconds = int(since * 1e9)
+        if words[start + _SINCE] == nanoseconds:
+            return
+        words[start + _SINCE] = 0
+        if nanoseconds:
+            octets = text.encode(errors="replace")[:_TEXT_OCTETS]
+            at = (start + _TEXT_AT) * 8
+            self._octets[at : at + len(octets)] = octets
+            words[start + _LENGTH] = len(octets)
+            words[start + _SINCE] = nanoseconds
 
     def connections(self, count: int) -> None:
         self._words[self._start + _CONNECTIONS] = count
+
+    def turn(self, connections: int) -> None:
+        """Write that the worker asks for its turn to accept."""
+        words, start = self._words, self._start
+        words[start + _CONNECTIONS] = connections
+        words[start + _TURNS] += 1
 
     def accepting(self, flag: bool) -> None:
         self._words[self._start + _ACCEPTING] = flag

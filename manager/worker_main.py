@@ -14,6 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import logs, signals, titles, witness
+from .balance import Balance
 from .channel import Channel
 from .liveness import BEAT
 from .messages import (
@@ -42,12 +43,6 @@ if TYPE_CHECKING:
 STARTUP_FAILURE = 3
 NOT_OURS = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
 """Variables that speak to the first process of a service; a worker, or what it starts, must not answer to them."""
-
-# Of the accept balance. A tolerance of 0 is exact, and costs three quarters of the rate of new connections.
-TOLERATED = 2
-PAUSE_EACH = 0.001  # seconds for each connection beyond
-LONGEST_PAUSE = 0.008
-FRESH = 2.5  # seconds since the last heartbeat after which a worker no longer counts
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -183,7 +178,7 @@ def worker_server(config: Config, channel: Channel, voice: Voice, board: Scorebo
             self.on_heartbeat = self._beat_score
             self._expected_beat = 0.0
             if config.workers > 1:
-                self.accept_gate = self._seconds_to_leave_it_to_others
+                self.accept_gate = Balance(board, row, self._count_connections)
             # The limit is not an end: it asks the master for a successor. The server itself knows none.
             limit = self.limit_max_requests
             self.__dict__["limit_max_requests"] = None
@@ -229,14 +224,9 @@ def worker_server(config: Config, channel: Channel, voice: Voice, board: Scorebo
                 requests=state.total_requests,
             )
 
-        def _seconds_to_leave_it_to_others(self) -> float:
-            # An event loop accepts all that waits: without this, one worker takes a whole burst. Who has more than
-            # TOLERATED connections above the least loaded waits for a moment, and accepts then whatever the others do.
-            mine = len(self.server_state.connections) + sum(len(one.pending) for one in self._acceptors)
-            score.connections(mine)
-            others = board.others(row, fresh=FRESH)
-            excess = mine - min(others) - TOLERATED if others else 0
-            return min(LONGEST_PAUSE, excess * PAUSE_EACH) if excess > 0 else 0.0
+        def _count_connections(self) -> int:
+            connections = self.server_state.connections
+            return len(connections) + sum(acceptor.unmade(connections) for acceptor in self._acceptors)
 
         def _report_limit(self) -> None:
             channel.send(Unfit(f"it has answered {self._requests_before_retirement} requests"))

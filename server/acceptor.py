@@ -15,17 +15,17 @@ import asyncio
 import contextlib
 import errno
 import logging
+import select
 import socket
 import ssl as ssl_module
 import struct
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Container
+from typing import Any, Protocol
 
 logger = logging.getLogger("uvicorn.error")
 
 ProtocolFactory = Callable[[], asyncio.Protocol]
-Gate = Callable[[], float]
 
 _ACCEPTS_PER_WAKEUP = 64  # then other connections have their turn
 _ACCEPTS_AT_STOP = 8192  # a flood must not keep a stopping server from stopping
@@ -53,11 +53,24 @@ def is_listening(sock: socket.socket) -> bool:
         return False
 
 
+class Gate(Protocol):
+    """Lets servers that share a socket take turns; called in the loop's thread."""
+
+    def ask(self, waited: float) -> float:
+        """Return for how many seconds to leave what waits to others; 0: accept one.
+
+        `waited`: for how long it was left to them just before; 0: a new one waits.
+        """
+
+    def accepted(self) -> None:
+        """Take note that a connection was accepted."""
+
+
 class Acceptor:
     """Serves `sock`, which stays the caller's to close, until `stop()`.
 
     `backlog` is for a socket that does not listen yet; one that does keeps its own. `gate` is asked before each
-    accept for the seconds to hold back, so that another worker may take the connection.
+    accept.
     """
 
     def __init__(
@@ -78,11 +91,12 @@ class Acceptor:
         self._tls: dict[str, Any] = {}
         if ssl is not None:
             self._tls = {"ssl": ssl, "ssl_handshake_timeout": handshake_timeout or None}
-        self.pending: set[asyncio.Task[None]] = set()
-        """Connections accepted here that are not protocol objects yet: TLS handshakes."""
+        self.pending: dict[asyncio.Task[None], asyncio.Protocol | None] = {}
+        """Connections accepted here that are not under way yet: TLS handshakes. With their protocol once it is made."""
         self._server: asyncio.Server | None = None
         self._duplicate: socket.socket
         self._resumption: asyncio.TimerHandle | None = None
+        self._poll: select.poll | None = None
         self._serving = False
 
     async def start(self) -> asyncio.Server | Acceptor:
@@ -159,46 +173,76 @@ class Acceptor:
 
     # Accepting ourselves.
 
+    def unmade(self, made: Container[object]) -> int:
+        """Return how many connections were accepted here whose protocol object is not in `made` yet."""
+        return sum(protocol not in made for protocol in self.pending.values())
+
     def _accept_some(self) -> None:
-        if self._gate is None:
+        gate = self._gate
+        if gate is None:
             self._accept(_ACCEPTS_PER_WAKEUP)
-        elif (delay := self._gate()) > 0:
-            self._hold(delay)
-        else:
-            self._accept(1)
+        elif (pause := gate.ask(0.0)) > 0:
+            self._loop.remove_reader(self._sock.fileno())
+            self._hold(pause)
+        elif self._accept(1):
+            gate.accepted()
 
     def _hold(self, seconds: float) -> None:
-        self._loop.remove_reader(self._sock.fileno())
-        self._resumption = self._loop.call_later(seconds, self._resume)
+        """Leave what waits to others for a moment."""
+        self._resumption = self._loop.call_later(seconds, self._look_again, seconds)
 
-    def _resume(self) -> None:
+    def _look_again(self, waited: float) -> None:
+        gate = self._gate
         self._resumption = None
-        self._loop.add_reader(self._sock.fileno(), self._accept_some)
-        self._accept(1)  # whatever the gate says: nobody may have taken it meanwhile
+        if gate is not None and self._something_waits():
+            if (pause := gate.ask(waited)) > 0:
+                self._hold(pause)
+                return
+            if self._accept(1):
+                gate.accepted()
+        if self._serving and self._resumption is None:
+            self._loop.add_reader(self._sock.fileno(), self._accept_some)
 
-    def _accept(self, count: int) -> None:
+    def _something_waits(self) -> bool:
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self._sock, select.POLLIN)
+        return bool(self._poll.poll(0))
+
+    def _accept(self, count: int) -> int:
+        """Accept up to `count` connections; return how many there were."""
+        accepted = 0
         for _ in range(count):
             try:
                 connection, _address = self._sock.accept()
             except BlockingIOError:
-                return
+                break
             except OSError as exc:
                 if exc.errno in _EXHAUSTED and self._serving:
                     logger.warning("cannot accept connections: %s; trying again in %g s", exc, _EXHAUSTED_PAUSE)
                     if self._resumption is None:
-                        self._hold(_EXHAUSTED_PAUSE)
-                    return
+                        self._loop.remove_reader(self._sock.fileno())
+                        self._resumption = self._loop.call_later(_EXHAUSTED_PAUSE, self._look_again, 0.0)
+                    break
                 if exc.errno == errno.EBADF or not self._serving:
-                    return
+                    break
                 continue  # this one left while it waited, accept(2)
+            accepted += 1
             connection.setblocking(False)
             task = self._loop.create_task(self._connect(connection))
-            self.pending.add(task)
-            task.add_done_callback(self.pending.discard)
+            self.pending.setdefault(task)  # there already where tasks start eagerly
+            task.add_done_callback(self.pending.pop)
+        return accepted
 
     async def _connect(self, connection: socket.socket) -> None:
+        def make() -> asyncio.Protocol:
+            self.pending[task] = protocol = self._factory()
+            return protocol
+
+        task: Any = asyncio.current_task()
+
         try:
-            await self._loop.connect_accepted_socket(self._factory, connection, **self._tls)
+            await self._loop.connect_accepted_socket(make, connection, **self._tls)
         except Exception as exc:
             # A failed handshake: a scanner, a client that speaks HTTP to a TLS port, a certificate it does not trust.
             logger.debug("connection failed before its first request: %s", exc or type(exc).__name__)

@@ -754,25 +754,92 @@ def test_handshake_that_is_under_way_at_a_stop_is_served(run: Any, certificates:
     run(main())
 
 
-def test_gate_holds_back_but_never_for_good(run: Any) -> None:
+class Turns:
+    """A gate that leaves each connection to others a few times, and then takes it."""
+
+    def __init__(self, pauses: int) -> None:
+        self.pauses = pauses
+        self.asked: list[float] = []
+        self.accepted_so_far = 0
+
+    def ask(self, waited: float) -> float:
+        self.asked.append(waited)
+        return 0.0 if len(self.asked) % (self.pauses + 1) == 0 else 0.001
+
+    def accepted(self) -> None:
+        self.accepted_so_far += 1
+
+
+def test_gate_is_asked_again_while_a_connection_waits_and_told_when_it_is_accepted(run: Any) -> None:
     async def main() -> None:
-        asked: list[float] = []
-
-        def gate() -> float:
-            asked.append(time.monotonic())
-            return 0.05
-
         server = Server(config(App()))
-        server.accept_gate = gate
+        server.accept_gate = gate = Turns(pauses=2)
         async with serving(server):
-            began = time.monotonic()
             clients = [await Client.connect(server) for _ in range(3)]
             for client in clients:
                 client.ask()
             for client in clients:
                 assert (await client.answer()).endswith(b"ok")
                 await client.close()
-            assert time.monotonic() - began >= 0.15  # one at a time, each held back
-            assert len(asked) >= 3
+        assert gate.asked == [0.0, 0.001, 0.001] * 3
+        assert gate.accepted_so_far == 3
+
+    run(main())
+
+
+def test_connection_that_others_took_meanwhile_is_not_asked_for_again(run: Any) -> None:
+    async def main() -> None:
+        server = Server(config(App()))
+
+        class Robbed(Turns):
+            """During the first pause another worker takes the connection."""
+
+            def ask(self, waited: float) -> float:
+                if not self.asked:
+                    server._sockets[0].accept()[0].close()
+                return super().ask(waited)
+
+        server.accept_gate = gate = Robbed(pauses=1)
+        async with serving(server):
+            sock = socket.create_connection(("127.0.0.1", port_of(server)))
+            await until(lambda: gate.asked, "the gate is asked")
+            await until(lambda: not server._acceptors[0]._resumption, "the pause is over")
+            sock.close()
+            client = await Client.connect(server)
+            client.ask()
+            assert (await client.answer()).endswith(b"ok")
+            await client.close()
+        assert gate.asked == [0.0, 0.0]
+        assert gate.accepted_so_far == 1
+
+    run(main())
+
+
+def test_connection_is_counted_once_from_its_accept_to_its_end(run: Any) -> None:
+    """Also between the accept and the protocol object, and while both exist."""
+
+    async def main() -> None:
+        server = Server(config(App()))
+        server.accept_gate = gate = Turns(pauses=0)
+        counts: set[int] = set()
+
+        def count() -> int:
+            connections = server.server_state.connections
+            return len(connections) + sum(one.unmade(connections) for one in server._acceptors)
+
+        async def watch() -> None:
+            while gate.accepted_so_far < 1 or server._acceptors[0].pending or not server.server_state.connections:
+                if gate.accepted_so_far:
+                    counts.add(count())
+                await asyncio.sleep(0)
+
+        async with serving(server):
+            watcher = asyncio.ensure_future(watch())
+            client = await Client.connect(server)
+            await asyncio.wait_for(watcher, 15)
+            assert counts == {1}
+            assert count() == 1
+            await client.close()
+            await until(lambda: not count(), "it has ended")
 
     run(main())

@@ -1,0 +1,101 @@
+"""Whose turn is it to accept? Workers that share a socket leave connections to those of them that have fewer.
+
+Event loops accept whatever waits, so without this one worker takes a whole burst. A worker that is about to accept
+looks at the scoreboard. If it has clearly more connections than the least loaded worker it leaves what waits to the
+others for a moment, and looks again. It never waits for good, whatever the others do:
+
+- who does not come to ask for its turn while it is waited for is blocked, stopped or dead. It no longer counts until it
+  is heard of;
+- waiting has an allowance, which comes back slowly: where connections come faster than the least loaded workers accept
+  them, what is to be spread is work, not connections, and everybody takes what there is.
+
+`Patience` is the decision, without I/O; `Balance` reads and writes the scoreboard for it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from .scoreboard import Rival, Scoreboard
+
+TOLERATED = 2
+"""Connections above the least loaded worker's. 0 would be exact, and cost three quarters of the rate of new ones."""
+TOLERATED_PART = 16
+"""And one more for so many of the least loaded worker's."""
+PAUSE_EACH = 0.001  # seconds for each connection beyond that
+LONGEST_PAUSE = 0.004
+DEAF_AFTER = 0.01  # seconds of waiting for a worker that does not ask for its turn
+ALLOWANCE = 0.1  # seconds of waiting while connections wait too
+ALLOWANCE_BACK = 0.1  # seconds a second
+FRESH = 2.5  # seconds since the last heartbeat after which a worker no longer counts
+
+
+def excess(mine: int, theirs: int) -> int:
+    """Return how many more connections than tolerated `mine` are beside `theirs`; 0 or less: none."""
+    return mine - theirs - TOLERATED - theirs // TOLERATED_PART
+
+
+class Patience:
+    """What one worker remembers of its waiting."""
+
+    __slots__ = ("_allowance", "_awaited", "_deaf", "_since", "_waited")
+
+    def __init__(self) -> None:
+        self._allowance = ALLOWANCE
+        self._since = 0.0  # when the allowance was reckoned
+        self._waited = 0.0  # for the rivals in _awaited
+        self._awaited: dict[int, int] = {}  # row -> how often that worker had asked when the waiting for it began
+        self._deaf: dict[int, int] = {}  # the same of those that were waited for in vain
+
+    def pause(self, now: float, mine: int, rivals: Sequence[Rival], waited: float) -> float:
+        """Return for how many seconds to leave what waits to `rivals`; 0: accept one.
+
+        `now` is a clock's time in seconds; `waited`: how long it was left to them just before, 0 for a new one.
+        """
+        if self._deaf:
+            rivals = [rival for rival in rivals if self._deaf.get(rival[2]) != rival[1]]
+        if not rivals or (over := excess(mine, min(rivals)[0])) <= 0:
+            return 0.0
+        self._allowance = min(ALLOWANCE, self._allowance + (now - self._since) * ALLOWANCE_BACK) - waited
+        self._since = now
+        if not waited:
+            self._wait_for(mine, rivals)
+        elif (waited_for_them := self._waited + waited) < DEAF_AFTER:
+            self._waited = waited_for_them
+        else:
+            silent = {row: asked for _, asked, row in rivals if self._awaited.get(row) == asked}
+            if silent:
+                self._deaf |= silent
+                rivals = [rival for rival in rivals if rival[2] not in silent]
+                if not rivals or (over := excess(mine, min(rivals)[0])) <= 0:
+                    return 0.0
+            self._wait_for(mine, rivals)
+        if self._allowance <= 0:
+            return 0.0
+        return min(LONGEST_PAUSE, over * PAUSE_EACH)
+
+    def _wait_for(self, mine: int, rivals: Sequence[Rival]) -> None:
+        self._awaited = {row: asked for theirs, asked, row in rivals if excess(mine, theirs) > 0}
+        self._waited = 0.0
+
+
+class Balance:
+    """The `Gate` of a worker's acceptors."""
+
+    def __init__(self, board: Scoreboard, row: int, count: Callable[[], int]) -> None:
+        """`count` returns how many connections this worker has, those among them that were accepted just now."""
+        self._board = board
+        self._row = row
+        self._score = board.writer(row)
+        self._count = count
+        self._patience = Patience()
+
+    def ask(self, waited: float) -> float:
+        mine = self._count()
+        self._score.turn(mine)
+        rivals = self._board.rivals(self._row, fresh=FRESH)
+        return self._patience.pause(time.monotonic(), mine, rivals, waited)
+
+    def accepted(self) -> None:
+        self._score.connections(self._count())
