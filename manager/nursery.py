@@ -114,7 +114,7 @@ class Nursery:
             directory=self._directory,
             environ=self._environ,
             now=now,
-            forked=self._young and len(os.listdir("/proc/self/task")) == 1,
+            forked=self._young and self._source.is_plain and len(os.listdir("/proc/self/task")) == 1,
         )
         self._young = False
         template.channel.setblocking(False)
