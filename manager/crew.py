@@ -55,15 +55,25 @@ class Chief(Protocol):
 
 class Crew:
     def __init__(
-        self, chief: Chief, source: Source, listeners: list[Listener], loop: Loop, environ: Mapping[str, str]
+        self,
+        chief: Chief,
+        source: Source,
+        listeners: list[Listener],
+        loop: Loop,
+        environ: Mapping[str, str],
+        *,
+        young: bool,
     ) -> None:
+        """`young`: this process has just started, and holds nothing but the server."""
         self._chief = chief
         self._loop = loop
         self.workers: dict[int, WorkerHandle] = {}
         self.counters = Counters(Totals(time.monotonic()))
         self.restarts = Restarts()
         self.hints = Hints()
-        self.nursery = Nursery(source, listeners, loop, self, directory=working_directory(), environ=environ)
+        self.nursery = Nursery(
+            source, listeners, loop, self, directory=working_directory(), environ=environ, young=young
+        )
         self.health = Health(
             thresholds(source.config),
             recycling(source.config),

@@ -70,7 +70,7 @@ class Master:
         self._upgrade = upgrade.Preflight(self._loop, self._environ, self._become_new_code)
         self.wish = Wish(wanted=max(1, source.config.workers), surge=source.config.surge)
         self.established = False
-        self._crew = Crew(self, source, listeners, self._loop, self._environ)
+        self._crew = Crew(self, source, listeners, self._loop, self._environ, young=not hosted and state is None)
         self._elders = Elders(self._loop)
         self._exit_code = 0
         self._rollout_began = 0.0

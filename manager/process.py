@@ -99,8 +99,12 @@ class Process:
             self._fd = -1
 
 
-def exec_child(argv: Sequence[str], environ: Mapping[str, str], *, pass_fds: Sequence[int]) -> int:
-    """Start a program with these descriptors, under the same numbers, and no signal blocked or ignored; return its pid.
+def exec_child(
+    argv: Sequence[str], environ: Mapping[str, str], *, pass_fds: Sequence[int], blocked: Sequence[int] = ()
+) -> int:
+    """Start a program with these descriptors, under the same numbers, and no signal ignored; return its pid.
+
+    `blocked`: signals that it may not hear of before it is ready for them, and unblocks itself.
 
     Not fork and exec: the caller may have threads, and between the two Python code could find any lock taken.
     """
@@ -112,7 +116,7 @@ def exec_child(argv: Sequence[str], environ: Mapping[str, str], *, pass_fds: Seq
             argv[0],
             list(argv),
             dict(environ),
-            setsigmask=[],
+            setsigmask=list(blocked),
             setsigdef=[number for number in signal.valid_signals() if number < signal.SIGRTMIN],
         )
     finally:
@@ -120,11 +124,13 @@ def exec_child(argv: Sequence[str], environ: Mapping[str, str], *, pass_fds: Seq
             os.set_inheritable(fd, inheritable)
 
 
-def fork_child(child: Callable[[], NoReturn], environ: Mapping[str, str], *, pass_fds: Sequence[int]) -> int:
+def fork_child(
+    child: Callable[[], NoReturn], environ: Mapping[str, str], *, pass_fds: Sequence[int], blocked: Sequence[int] = ()
+) -> int:
     """Fork a process that finds what `exec_child` would leave it, and the memory of this one; return its pid.
 
     For a caller without other threads, whose memory holds nothing that a program of its own would not have. `child` is
-    called with no signal blocked, and must not return.
+    called with no signal but these `blocked`, and must not return.
     """
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
@@ -132,7 +138,7 @@ def fork_child(child: Callable[[], NoReturn], environ: Mapping[str, str], *, pas
         if pid == 0:
             try:
                 _forget(environ, set(pass_fds))
-                signal.pthread_sigmask(signal.SIG_SETMASK, ())
+                signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
                 child()
             except BaseException:
                 traceback.print_exc()

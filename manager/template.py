@@ -48,6 +48,7 @@ def live(recipe: Recipe, channel: Channel, *, bare: bool = False) -> NoReturn:
     """Be a template to the end. `bare`: the application, imported here before, turned out to start threads."""
     for number in OF_THE_FAMILY:
         signal.signal(number, signal.SIG_IGN)  # the end of the channel is what ends a template
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, OF_THE_FAMILY)  # until now they would have killed it
     channel.setblocking(True)
     die_with_parent(recipe.master)
     os.chdir(recipe.directory)

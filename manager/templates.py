@@ -16,6 +16,7 @@ from .handle import WorkerHandle
 from .messages import Fork
 from .process import Process, exec_child, fork_child
 from .recipe import Recipe, Source, name_of
+from .signals import OF_THE_FAMILY
 
 # Nothing of the user's may be found before what it shadows is imported: not the module `signal` in his working
 # directory. So those paths come last until the server is imported; `template.main` puts them where they were.
@@ -43,7 +44,9 @@ def command(recipe_fd: int, channel_fd: int, *mode: str) -> list[str]:
 def _exec(recipe: Recipe, channel: Channel, environ: Mapping[str, str], fds: Sequence[int]) -> int:
     recipe_fd = recipe.to_file()
     try:
-        return exec_child(command(recipe_fd, channel.fileno()), environ, pass_fds=[recipe_fd, *fds])
+        return exec_child(
+            command(recipe_fd, channel.fileno()), environ, pass_fds=[recipe_fd, *fds], blocked=OF_THE_FAMILY
+        )
     finally:
         os.close(recipe_fd)
 
@@ -57,7 +60,7 @@ def _fork(recipe: Recipe, channel: Channel, environ: Mapping[str, str], fds: Seq
 
         live(recipe, channel)
 
-    return fork_child(child, environ, pass_fds=fds)
+    return fork_child(child, environ, pass_fds=fds, blocked=OF_THE_FAMILY)
 
 
 @dataclass(slots=True, eq=False)

@@ -19,6 +19,7 @@ from typing import Any
 
 from .loop import Loop, Rank
 from .process import Process, exec_child
+from .signals import OF_THE_FAMILY
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -79,7 +80,7 @@ class Preflight:
         if self._child is None:
             fd = written(state)
             try:
-                pid = exec_child(command(PREFLIGHT, paths, fd), self._environ, pass_fds=[fd])
+                pid = exec_child(command(PREFLIGHT, paths, fd), self._environ, pass_fds=[fd], blocked=OF_THE_FAMILY)
             finally:
                 os.close(fd)
             self._child = Process(pid)
