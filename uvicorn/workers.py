@@ -42,6 +42,39 @@ LAST_WORDS = 2.0  # seconds of graceful_timeout kept for cancelled requests and 
 LONGEST_LINE = 65536  # bytes; what gunicorn's 0, no limit, becomes
 
 
+_ITS_PARSER = "it is of gunicorn's own parser; ours follows RFC 9112"
+_ITS_HEADERS = "an ASGI application gets every header under its own name"
+_HTTP_1 = "this server speaks HTTP/1.1; a proxy in front speaks HTTP/2"
+_NO_MEANING = "it has no meaning on an event loop"
+NOT_HONOURED = {
+    "asgi_disconnect_grace_period": "requests whose client has gone are not cancelled",
+    "casefold_http_method": _ITS_PARSER,
+    "do_handshake_on_connect": _NO_MEANING,
+    "forwarder_headers": _ITS_HEADERS,
+    "header_map": _ITS_HEADERS,
+    "http2_cleartext": _HTTP_1,
+    "http2_initial_window_size": _HTTP_1,
+    "http2_max_concurrent_streams": _HTTP_1,
+    "http2_max_frame_size": _HTTP_1,
+    "http2_max_header_list_size": _HTTP_1,
+    "http_parser": 'set "http" in CONFIG_KWARGS of a subclass',
+    "http_protocols": _HTTP_1,
+    "permit_obsolete_folding": _ITS_PARSER,
+    "permit_unconventional_http_method": _ITS_PARSER,
+    "permit_unconventional_http_version": _ITS_PARSER,
+    "protocol": "this server speaks HTTP",
+    "proxy_allow_ips": "the PROXY protocol is not spoken",
+    "proxy_protocol": "the PROXY protocol is not spoken: let the proxy set X-Forwarded-For",
+    "sendfile": _NO_MEANING,
+    "strip_header_spaces": _ITS_PARSER,
+    "suppress_ragged_eofs": _NO_MEANING,
+    "threads": "requests are answered by one event loop",
+    "tmp_upload_dir": "no body is written to a file",
+    "uwsgi_allow_ips": "this server speaks HTTP",
+}
+"""Settings of gunicorn that a worker cannot follow -> why, or what to do instead: said when one is given."""
+
+
 class GunicornServer(Server):
     """A server that leaves as a worker of gunicorn should: nothing lost, whatever made it leave."""
 
@@ -71,11 +104,16 @@ class UvicornWorker(Worker):  # type: ignore[misc]
     _server: GunicornServer | None = None
     _alive = True
     _copied: dict[str, list[logging.Handler]] = {}  # noqa: RUF012 (one for the whole process: loggers are, too)
+    _told: Any = None  # the configuration whose settings were told about: the master makes workers, and tells once
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._settle_logging()
-        self.config = Config(**(self.settings() | self.CONFIG_KWARGS))
+        self._tell_what_is_not_honoured()
+        arguments = self.settings() | self.CONFIG_KWARGS
+        if self._is_given("asgi_loop") and arguments["loop"] == "auto":
+            arguments["loop"] = self.cfg.asgi_loop
+        self.config = Config(**arguments)
 
     # -- gunicorn's settings --
 
@@ -113,14 +151,26 @@ class UvicornWorker(Worker):  # type: ignore[misc]
         for name in ("limit_request_line", "limit_request_field_size"):
             if found.get(name) == 0:
                 found[name] = LONGEST_LINE
+        if found.get("ws_max_size") == 0:
+            found["ws_max_size"] = None
+        if self._is_given("secure_scheme_headers"):
+            found["forwarded_headers"] = "x-forwarded-for"
         if cfg.is_ssl:
             found |= self._tls()
         return found
 
+    def _tell_what_is_not_honoured(self) -> None:
+        if UvicornWorker._told is self.cfg:
+            return
+        UvicornWorker._told = self.cfg
+        for name, why in NOT_HONOURED.items():
+            if self._is_given(name):
+                self.log.warning("%s = %r is not honoured by this worker: %s.", name, getattr(self.cfg, name), why)
+
     def _is_given(self, name: str) -> bool:
         """Whether a setting, which older versions may not have, is other than its default."""
         setting = self.cfg.settings.get(name)
-        return setting is not None and setting.get() != type(setting).default
+        return setting is not None and setting.get() != type(setting)().get()
 
     def _grace(self) -> float:
         grace = float(self.cfg.graceful_timeout)
@@ -185,8 +235,6 @@ class UvicornWorker(Worker):  # type: ignore[misc]
             faulthandler.enable()
 
     def run(self) -> None:
-        if self._is_given("proxy_protocol") and self.cfg.proxy_protocol not in (False, "off"):
-            self.log.warning("proxy_protocol is not spoken by this worker: clients are taken for the proxy.")
         asyncio_run(self._serve(), loop_factory=self.config.get_loop_factory())
 
     async def _serve(self) -> None:
@@ -195,8 +243,7 @@ class UvicornWorker(Worker):  # type: ignore[misc]
         self._install_sigquit_handler()
         if not self.config.loaded:
             self.config.load()
-        if self._gunicorn_logs_access() and self.log.access_log.handlers:
-            self._wrap_app()
+        self._wrap_app()
         self._beat()
         if not self.alive:
             server.handle_exit(signal.SIGTERM, None)
@@ -255,17 +302,28 @@ class UvicornWorker(Worker):  # type: ignore[misc]
                 handler.flush()
         os._exit(1)
 
-    # -- the access log in gunicorn's words --
+    # -- requests in gunicorn's words --
 
     def _wrap_app(self) -> None:
-        # Inside the proxy headers, so that the line names the client; asked for by name: see Config.load.
+        # Asked for by name, and changed once: see Config.load.
         from uvicorn.server.proxy_headers import ProxyHeadersMiddleware
 
-        app = self.config.loaded_app
-        if type(app) is ProxyHeadersMiddleware:
-            app.app = AccessLines(app.app, self.log)
-        else:
-            self.config.loaded_app = AccessLines(app, self.log)
+        cfg, app = self.cfg, self.config.loaded_app
+        believes = type(app) is ProxyHeadersMiddleware
+        hooks = [getattr(cfg, name) if self._is_given(name) else None for name in ("pre_request", "post_request")]
+        # A logger of somebody's own (gunicorn's for statsd is one) may do anything; gunicorn's writes, or does not.
+        access = self._gunicorn_logs_access() and (
+            type(self.log).access is not Logger.access or bool(self.log.access_log.handlers)
+        )
+        if access or any(hooks):
+            if believes:  # inside, so that the line names the client
+                app.app = Requests(app.app, self, *hooks, access=access)
+            else:
+                app = Requests(app, self, *hooks, access=access)
+        if believes and self._is_given("secure_scheme_headers"):
+            app = SecureSchemeHeaders(app, cfg.secure_scheme_headers)
+        if app is not self.config.loaded_app:
+            self.config.loaded_app = app
 
 
 class UvicornH11Worker(UvicornWorker):
@@ -278,17 +336,21 @@ def _nothing(sig: int, frame: FrameType | None) -> None:
     pass
 
 
-class AccessLines:
-    """Wraps an application; gives each request to `Logger.access` of gunicorn, in the shape that it gives its own."""
+class Requests:
+    """Wraps an application; shows each request to gunicorn's hooks and logger, in the shape that they know.
 
-    def __init__(self, app: Any, log: Logger) -> None:
-        self.app, self.log = app, log
+    As under gunicorn's own workers, a `pre_request` that raises answers 500, a `post_request` that raises is logged.
+    """
+
+    def __init__(self, app: Any, worker: UvicornWorker, before: Any, after: Any, *, access: bool) -> None:
+        self.app, self.worker, self.log = app, worker, worker.log
+        self.before, self.after, self.access = before, after, access
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        response = _Response()
+        request, response = _Request(scope), _Response()
 
         async def watched(message: Any) -> None:
             if message["type"] == "http.response.start":
@@ -300,11 +362,39 @@ class AccessLines:
 
         began = time.monotonic()
         try:
+            if self.before is not None:
+                self.before(self.worker, request)
             await self.app(scope, receive, watched)
         finally:
             took = timedelta(seconds=time.monotonic() - began)
-            with contextlib.suppress(Exception):  # a format that is wrong must not cost an answer
-                self.log.access(response, _Request(scope), _environ(scope), took)
+            environ = _environ(scope)
+            if self.access:
+                with contextlib.suppress(Exception):  # a format that is wrong must not cost an answer
+                    self.log.access(response, request, environ, took)
+            if self.after is not None:
+                try:
+                    self.after(self.worker, request, environ, response)
+                except Exception:
+                    self.log.exception("Exception in post_request hook")
+
+
+class SecureSchemeHeaders:
+    """Around what believes a proxy: the scheme is what gunicorn's `secure_scheme_headers` say it is."""
+
+    def __init__(self, app: Any, headers: dict[str, str]) -> None:
+        self.app = app
+        self.headers = {name.lower().encode("latin-1"): value.encode("latin-1") for name, value in headers.items()}
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "lifespan":
+            said = [value == self.headers[name] for name, value in scope["headers"] if name in self.headers]
+            client = scope.get("client")
+            if said and self.app.trusts(client[0] if client else None):
+                scope["scheme"] = _SCHEMES[scope["type"], all(said)]
+        await self.app(scope, receive, send)
+
+
+_SCHEMES = {("http", False): "http", ("http", True): "https", ("websocket", False): "ws", ("websocket", True): "wss"}
 
 
 class _Response:
@@ -325,25 +415,34 @@ class _Response:
 
 
 class _Request:
+    """What gunicorn's logger and hooks ask of a request."""
+
     def __init__(self, scope: Any) -> None:
         self.headers = [(_text(name).upper(), _text(value)) for name, value in scope["headers"]]
-        self.method, self.path = scope["method"], scope["path"]
+        self.method, self.path, self.scheme = scope["method"], scope["path"], scope["scheme"]
+        self.query = _text(scope["query_string"])
+        self.uri = _uri(scope)
+        self.version = tuple(map(int, f"{scope['http_version']}.0".split(".")[:2]))
 
 
 def _text(octets: bytes) -> str:
     return octets.decode("latin-1")
 
 
-def _environ(scope: Any) -> dict[str, Any]:
-    """Return what an access line may quote of a request, named as in WSGI."""
+def _uri(scope: Any) -> str:
     query = _text(scope["query_string"])
     raw_path = _text(scope.get("raw_path") or scope["path"].encode())
+    return f"{raw_path}?{query}" if query else raw_path
+
+
+def _environ(scope: Any) -> dict[str, Any]:
+    """Return what an access line may quote of a request, named as in WSGI."""
     client = scope.get("client")
     environ: dict[str, Any] = {
         "REQUEST_METHOD": scope["method"],
-        "RAW_URI": f"{raw_path}?{query}" if query else raw_path,
+        "RAW_URI": _uri(scope),
         "PATH_INFO": scope["path"],
-        "QUERY_STRING": query,
+        "QUERY_STRING": _text(scope["query_string"]),
         "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
         "REMOTE_ADDR": client[0] if client else "",
         "wsgi.url_scheme": scope["scheme"],

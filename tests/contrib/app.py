@@ -53,6 +53,9 @@ async def request(scope, receive, send):
         await asyncio.sleep(float(query))
     elif path == "/hang":
         time.sleep(float(query))  # the loop stands still: that is the point
+    elif path == "/hold":
+        await hold(query, send)
+        return
     elif path == "/upload":
         size = 0
         while True:
@@ -66,16 +69,18 @@ async def request(scope, receive, send):
             body = file.read().encode()
     elif path == "/fail":
         raise RuntimeError("failed on purpose")
-    elif path == "/stream":
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
-        for _ in range(int(query)):
-            await send({"type": "http.response.body", "body": b"data: tick\n\n", "more_body": True})
-            await asyncio.sleep(0.2)
-        await send({"type": "http.response.body", "body": b""})
-        return
     length = str(len(body)).encode()
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
     await send({"type": "http.response.body", "body": body})
+
+
+async def hold(gate, send):
+    """Begin an answer, and end it when the file `gate` is there: until then this request is certainly in flight."""
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+    await send({"type": "http.response.body", "body": b"held\n", "more_body": True})
+    while not os.path.exists(gate):
+        await asyncio.sleep(0.02)
+    await send({"type": "http.response.body", "body": b"let go\n"})
 
 
 def listening():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import sys
 import time
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 
 from tests.support.processes import Running
-from tests.support.wire import Response, Wire
+from tests.support.wire import Response, Wire, WireError
 
 if TYPE_CHECKING:
     from tests.support.wire import Address
@@ -23,6 +24,9 @@ HERE = Path(__file__).parent
 CONTRIB = HERE.parents[1] / "contrib"
 
 T = TypeVar("T")
+
+LISTEN = "0A"  # a state in /proc/net/tcp, proc(5)
+ACCEPTS = 1 << 16  # a flag in /proc/net/unix
 
 
 def program(name: str) -> str:
@@ -58,15 +62,52 @@ def pids(address: Address | Running, count: int, timeout: float = 15, without: s
     """Ask on new connections until `count` different processes have answered, none of those in `without`.
 
     On several at a time: where one worker has less to do than the others, it takes every connection that comes alone.
+    A connection may end without an answer, by a worker that a test has just killed: losses are judged elsewhere.
     """
     seen: set[int] = set()
     request = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
     def enough() -> set[int] | None:
-        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError, WireError):
             wires = [stack.enter_context(Wire.connect(address, timeout=10)) for _ in range(4 * count)]
             seen.update(int(wire.request(request).body) for wire in wires)
             seen.difference_update(without or ())
         return seen if len(seen) >= count else None
 
     return until(enough, f"{count} processes answer", timeout, lambda: f"these did: {seen}")
+
+
+def holders(address: Address) -> set[int]:
+    """Return the pids of the processes that hold a listening socket of this port or path."""
+    target = getattr(address, "address", address)
+    inodes = set()
+    if isinstance(target, (int, tuple)):
+        ending = f":{target if isinstance(target, int) else target[1]:04X}"
+        for table in ("tcp", "tcp6"):
+            for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[1].endswith(ending) and fields[3] == LISTEN:
+                    inodes.add(f"socket:[{fields[9]}]")
+    else:
+        for line in Path("/proc/net/unix").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[-1] == str(target) and int(fields[3], 16) & ACCEPTS:
+                inodes.add(f"socket:[{fields[6]}]")
+    found = set()
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if os.readlink(link) in inodes:
+                found.add(int(link.parts[2]))
+    return found
+
+
+def until_held_by(address: Address, keepers: set[int], log: Callable[[], str] = str) -> None:
+    """Wait until nobody but these holds the listening socket: a killed process lets go a moment after its death."""
+    left: set[int] = set()
+
+    def only_those() -> bool:
+        left.clear()
+        left.update(holders(address) - keepers)
+        return not left
+
+    until(only_those, f"nobody but {keepers or 'nobody'} holds {address}", log=lambda: f"these do: {left}\n{log()}")

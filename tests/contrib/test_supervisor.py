@@ -17,6 +17,7 @@ from tests.support.wire import WireError
 from uvicorn.contrib.exits import explain
 from uvicorn.ctl import Values, render
 
+from .caught import assert_nothing_lost
 from .helpers import HERE, get, get_json, pids, program, until
 
 DAEMON = """\
@@ -51,6 +52,17 @@ class Supervisor:
 
     def until_state(self, state: str, count: int = 1, timeout: float = 15) -> None:
         until(lambda: self.ctl("status").count(f" {state} ") == count, f"{count} {state}", timeout, self.log)
+
+    def loses_nothing(self, act: Callable[[], object], *, moments: int, settled: Callable[[], object]) -> None:
+        assert_nothing_lost(
+            self.port,
+            self.here,
+            act,
+            leaving=lambda: self.log().count("Shutting down"),
+            moments=moments,
+            settled=settled,
+            log=self.log,
+        )
 
     def told(self, what: str) -> None:
         until(lambda: what in self.log(), f"{what!r} in a log", log=self.log)
@@ -103,13 +115,12 @@ def test_one_master_serves_heals_and_reloads_without_a_loss(supervisor: Callable
     os.kill(min(first), signal.SIGKILL)
     healed = pids(web.port, 2, without={min(first)})
     master = the_pid(web)
-    with LoadClient(web.port, connections=4) as kept, LoadClient(web.port, connections=2, keep_alive=False) as fresh:
-        kept.wait_for_answers(20)
-        assert "web" in web.ctl("signal", "HUP", "web:*")
+
+    def settled() -> None:
         pids(web.port, 2, without=healed, timeout=20)
-        until(lambda: "Reloaded: " in web.log(), "the reload is over", log=web.log)
-        reports = [kept.stop(), fresh.stop()]
-    assert [report.failures for report in reports] == [0, 0], "\n".join(map(str, reports))
+        web.told("Reloaded: ")
+
+    web.loses_nothing(lambda: web.ctl("signal", "HUP", "web:*"), moments=2, settled=settled)
     assert the_pid(web) == master
     web.ctl("stop", "web:*")
     web.until_state("STOPPED")
