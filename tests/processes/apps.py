@@ -29,21 +29,26 @@ async def app(scope, receive, send):
     elif path == "/worker":
         await answer(send, os.environ["UVICORN_WORKER"].encode())
     elif path.startswith("/sleep/"):
+        os.write(1, b"sleeps\\n")
         await asyncio.sleep(float(path[7:]))
         await answer(send, str(os.getpid()).encode())
     elif path.startswith("/block/"):
+        os.write(1, b"blocks\\n")
         time.sleep(float(path[7:]))
         await answer(send, str(os.getpid()).encode())
     elif path == "/stream":
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        for _ in range(2000):
+        for _ in range(10_000):
             await send({"type": "http.response.body", "body": b"tick\\n", "more_body": True})
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.02)
         await send({"type": "http.response.body", "body": b""})
     else:
         await answer(send, b"hello")
 """
-"""Answers with its pid, its version, its worker number; sleeps, blocks, streams for 20 s."""
+"""Answers with its pid, its version, its worker number; sleeps and blocks, and says when it does; streams for 200 s.
+
+What it writes to standard output tells a test that a request has come so far, which nothing else tells from outside.
+"""
 
 
 def with_version(version: str) -> str:

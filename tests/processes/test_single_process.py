@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.processes.helpers import DEADLINE
 from tests.support.processes import Running, in_environment
 
 APP = """
@@ -36,7 +37,7 @@ async def app(scope, receive, send):
         return
     if scope["path"] == "/slow":
         print("SLOW BEGINS", flush=True)
-        await asyncio.sleep(float(scope["query_string"] or 60))
+        await asyncio.sleep(float(scope["query_string"] or 600))
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"ok"})
 """
@@ -46,7 +47,7 @@ LOOPS = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 
 def ask(server: Running, path: str = "/") -> socket.socket:
     assert server.port is not None
-    client = socket.create_connection(("127.0.0.1", server.port), timeout=15)
+    client = socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE)
     client.sendall(f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
     return client
 
@@ -60,16 +61,16 @@ def answer(client: socket.socket) -> bytes:
 def test_sigterm_finishes_requests_and_dies_by_the_signal(uvicorn: Callable[..., Running], loop: str) -> None:
     server = uvicorn("--loop", loop, app=APP)
     client = ask(server, "/slow?0.7")
-    server.wait_for("SLOW BEGINS")
+    server.wait_for("SLOW BEGINS", DEADLINE)
     server.signal(signal.SIGTERM)
-    server.wait_for("Shutting down")
+    server.wait_for("Shutting down", DEADLINE)
     server.signal(signal.SIGTERM)  # managers send it twice
     data = answer(client)
     assert data.startswith(b"HTTP/1.1 200 OK")
     assert b"connection: close" in data
-    assert server.wait() == -signal.SIGTERM
-    server.wait_for("LIFESPAN ENDS")
-    server.wait_for("Finished server process")
+    assert server.wait(DEADLINE) == -signal.SIGTERM
+    server.wait_for("LIFESPAN ENDS", DEADLINE)
+    server.wait_for("Finished server process", DEADLINE)
     assert "Traceback" not in server.log
 
 
@@ -77,7 +78,7 @@ def test_sigterm_finishes_requests_and_dies_by_the_signal(uvicorn: Callable[...,
 def test_sigint_exits_0_without_a_traceback(uvicorn: Callable[..., Running], loop: str) -> None:
     server = uvicorn("--loop", loop, app=APP)
     server.signal(signal.SIGINT)
-    assert server.wait() == 0
+    assert server.wait(DEADLINE) == 0
     assert "LIFESPAN ENDS" in server.log
     assert "Traceback" not in server.log
 
@@ -86,13 +87,11 @@ def test_sigint_exits_0_without_a_traceback(uvicorn: Callable[..., Running], loo
 def test_second_sigint_forces_and_prints_no_traceback(uvicorn: Callable[..., Running], loop: str) -> None:
     server = uvicorn("--loop", loop, app=APP)
     client = ask(server, "/slow")
-    server.wait_for("SLOW BEGINS")
+    server.wait_for("SLOW BEGINS", DEADLINE)
     server.signal(signal.SIGINT)
-    server.wait_for("Waiting for connections to close")
-    began = time.monotonic()
+    server.wait_for("Waiting for connections to close", DEADLINE)
     server.signal(signal.SIGINT)
-    assert server.wait() == 0
-    assert time.monotonic() - began < 5
+    assert server.wait(DEADLINE) == 0
     client.close()
     assert "LIFESPAN ENDS" not in server.log
     assert "Traceback" not in server.log, server.log
@@ -103,22 +102,20 @@ def test_second_sigint_forces_and_prints_no_traceback(uvicorn: Callable[..., Run
 def test_sighup_is_ignored_with_a_line_that_says_why(uvicorn: Callable[..., Running], loop: str) -> None:
     server = uvicorn("--loop", loop, app=APP)
     server.signal(signal.SIGHUP)
-    server.wait_for("Received SIGHUP, ignored: a single process cannot replace itself")
+    server.wait_for("Received SIGHUP, ignored: a single process cannot replace itself", DEADLINE)
     client = ask(server)
     server.signal(signal.SIGTERM)
     assert answer(client).endswith(b"ok")
-    assert server.wait() == -signal.SIGTERM
+    assert server.wait(DEADLINE) == -signal.SIGTERM
 
 
 @LOOPS
 def test_sigquit_is_fast_and_still_ends_the_lifespan(uvicorn: Callable[..., Running], loop: str) -> None:
     server = uvicorn("--loop", loop, app=APP)
     client = ask(server, "/slow")
-    server.wait_for("SLOW BEGINS")
-    began = time.monotonic()
+    server.wait_for("SLOW BEGINS", DEADLINE)
     server.signal(signal.SIGQUIT)
-    assert server.wait() == 0
-    assert time.monotonic() - began < 5
+    assert server.wait(DEADLINE) == 0
     client.close()
     assert "Cancel 1 running task(s), timeout graceful shutdown exceeded" in server.log
     assert "LIFESPAN ENDS" in server.log
@@ -128,12 +125,12 @@ def test_sigquit_is_fast_and_still_ends_the_lifespan(uvicorn: Callable[..., Runn
 def test_connection_without_a_request_at_sigterm_is_answered(uvicorn: Callable[..., Running], loop: str) -> None:
     server = uvicorn("--loop", loop, app=APP)
     assert server.port is not None
-    client = socket.create_connection(("127.0.0.1", server.port), timeout=15)
+    client = socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE)
     server.signal(signal.SIGTERM)
-    server.wait_for("Shutting down")
+    server.wait_for("Shutting down", DEADLINE)
     client.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
     assert answer(client).endswith(b"ok")
-    assert server.wait() == -signal.SIGTERM
+    assert server.wait(DEADLINE) == -signal.SIGTERM
 
 
 @LOOPS
@@ -142,7 +139,7 @@ def test_idle_server_makes_no_wakeups(uvicorn: Callable[..., Running], loop: str
     client = ask(server)
     assert client.recv(1000)
     client.close()
-    server.wait_for("200 OK")
+    server.wait_for("200 OK", DEADLINE)
 
     def switches() -> int:
         return sum(
@@ -152,10 +149,14 @@ def test_idle_server_makes_no_wakeups(uvicorn: Callable[..., Running], loop: str
             if line.startswith("voluntary_ctxt_switches")
         )
 
-    time.sleep(1.0)  # the connection's own clock runs out
-    before = switches()
-    time.sleep(2.0)
-    assert switches() - before <= 2
+    counts = []
+    for _ in range(8):  # the first ones are for the connection's own clock to run out, and for a busy machine
+        before = switches()
+        time.sleep(2.0)
+        counts.append(switches() - before)
+        if counts[-1] <= 2:
+            return
+    pytest.fail(f"in 2 s each it woke up {counts} times")
 
 
 def test_patched_handle_exit_is_called_and_finds_the_server(uvicorn: Callable[..., Running]) -> None:
@@ -187,7 +188,7 @@ async def app(scope, receive, send):
     assert client.recv(10)
     server.signal(signal.SIGTERM)
     assert b"END" in answer(client)
-    assert server.wait() == -signal.SIGTERM
+    assert server.wait(DEADLINE) == -signal.SIGTERM
     assert "PATCHED" in server.log
 
 
@@ -227,7 +228,7 @@ print("HOST GOES ON")
             env=in_environment(),
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=DEADLINE,
             check=False,
         )
         assert done.returncode == 0, done.stderr
@@ -239,7 +240,7 @@ def test_unix_socket_is_gone_after_sigterm(uvicorn: Callable[..., Running], tmp_
     server = uvicorn("--uds", path, app=APP)
     assert path.exists()
     server.signal(signal.SIGTERM)
-    assert server.wait() == -signal.SIGTERM
+    assert server.wait(DEADLINE) == -signal.SIGTERM
     assert not path.exists()
 
 
@@ -250,7 +251,7 @@ async def app(scope, receive, send):
     await send({"type": "lifespan.startup.failed", "message": "no database"})
 """
     server: Any = uvicorn(app=app, ready=None)
-    assert server.wait() == 3
+    assert server.wait(DEADLINE) == 3
     assert "ERROR:    no database" in server.log
     assert "ERROR:    Application startup failed. Exiting." in server.log
 
@@ -271,12 +272,12 @@ def test_hangup_because_the_terminal_is_gone_stops_it(tmp_path: Path) -> None:
         )
     os.close(its_end)
     try:
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + DEADLINE
         while "Uvicorn running" not in (tmp_path / "log").read_text():
             assert time.monotonic() < deadline, "the server does not run"
             time.sleep(0.02)
         os.close(terminal)
-        assert process.wait(15) == -signal.SIGTERM
+        assert process.wait(DEADLINE) == -signal.SIGTERM
         assert "LIFESPAN ENDS" in (tmp_path / "log").read_text()
     finally:
         process.kill()

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.processes.apps import PID, before
-from tests.processes.helpers import all_ready, get, is_gone, request, until, worker_pids
+from tests.processes.helpers import DEADLINE, all_ready, connect, everybody, get, is_gone, request, until, worker_pids
 from tests.support.wire import Wire
 
 WORKERS = ("--workers", "3")
@@ -31,10 +31,7 @@ def test_a_port_accepts_from_the_first_line_on(uvicorn):
 
 def test_three_workers_serve_and_know_their_numbers(uvicorn):
     server = start(uvicorn)
-    numbers = until(
-        lambda: (seen := {get(server, "/worker") for _ in range(40)}) and len(seen) > 1 and seen, "two workers answer"
-    )
-    assert numbers <= {b"1", b"2", b"3"}
+    assert everybody(server, "/worker", 3) == {b"1", b"2", b"3"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
@@ -42,7 +39,7 @@ def test_a_stop_signal_ends_all_with_every_lifespan_shut_down(uvicorn, number):
     server = start(uvicorn)
     pids = worker_pids(server, 3)
     server.signal(number)
-    assert server.wait() == 0
+    assert server.wait(DEADLINE) == 0
     for pid in pids:
         assert f"shut down {pid}" in server.log
     assert server.log.rstrip().endswith(f"Stopping parent process [{server.pid}]")
@@ -52,7 +49,7 @@ def test_a_stop_signal_ends_all_with_every_lifespan_shut_down(uvicorn, number):
 def test_lines_that_tools_match(uvicorn):
     server = start(uvicorn)
     pid = worker_pids(server, 3)[0]
-    server.stop()
+    server.stop(DEADLINE)
     for line in (
         f"INFO:     Uvicorn running on http://127.0.0.1:{server.port} (Press CTRL+C to quit)",
         f"INFO:     Started parent process [{server.pid}]",
@@ -66,80 +63,86 @@ def test_lines_that_tools_match(uvicorn):
 
 
 def test_requests_in_flight_are_finished_and_fresh_connections_answered(uvicorn):
-    server = start(uvicorn)
-    with ExitStack() as stack:
-        busy = [stack.enter_context(Wire.connect(server.address)) for _ in range(16)]
-        for wire in busy:
-            wire.send(request("/sleep/1.0"))
-        fresh = [stack.enter_context(Wire.connect(server.address)) for _ in range(4)]
-        time.sleep(0.2)  # the requests are with the application by then; nothing tells from outside
-        server.signal(signal.SIGTERM)
-        time.sleep(0.3)
-        for wire in fresh:
-            wire.send(request("/pid"))
-        for wire in busy + fresh:
-            assert wire.read_response().status == 200
-    assert server.wait() == 0
-    assert server.log.count("shut down ") == 3
+    """A fresh connection is given a second for its request; here that comes after 0.3 s."""
+    for _ in range(5):
+        server = start(uvicorn)
+        pids = worker_pids(server, 3)
+        with ExitStack() as stack:
+            busy = [stack.enter_context(connect(server)) for _ in range(16)]
+            for wire in busy:
+                wire.send(request("/sleep/1.5"))
+            server.wait_for("sleeps", DEADLINE, count=16)
+            fresh = [stack.enter_context(connect(server)) for _ in range(8)]
+            began = time.monotonic()
+            server.signal(signal.SIGTERM)
+            time.sleep(0.3)
+            for wire in fresh:
+                wire.send(request("/pid"))
+            in_time = time.monotonic() - began < 0.7
+            for wire in busy:
+                assert wire.read_response().status == 200
+            for wire in fresh if in_time else ():
+                assert wire.read_response().status == 200
+        assert server.wait(DEADLINE) == 0
+        for pid in pids:
+            assert server.log.count(f"shut down {pid}\n") == 1
+        assert server.descendants() == []
+        if in_time:  # else it was us who came too late with the request: the machine is busy
+            return
+    pytest.fail("five times this test could not send in time what it had to send")
 
 
-def test_a_stop_ends_within_the_limit_whatever_a_stream_does(uvicorn):
-    server = start(uvicorn, "--timeout-graceful-shutdown", "1")
-    with Wire.connect(server.address) as wire:
+def test_a_stop_ends_at_the_limit_whatever_a_stream_does(uvicorn):
+    server = start(uvicorn, "--timeout-graceful-shutdown", "2")
+    with connect(server) as wire:
         wire.send(request("/stream"))
         wire.read_some()
-        began = time.monotonic()
         server.signal(signal.SIGTERM)
-        assert server.wait(8) == 0
-        assert 0.9 <= time.monotonic() - began < 3
+        server.wait_for("Received SIGTERM", DEADLINE)
+        assert server.wait(DEADLINE) == 0  # the stream lasts 200 s
+        assert b"0\r\n\r\n" not in wire.read_until_close()
 
 
 def test_a_second_sigint_ends_at_once(uvicorn):
-    server = start(uvicorn)
-    with Wire.connect(server.address) as wire:
+    server = start(uvicorn, "--timeout-graceful-shutdown", "600")
+    with connect(server) as wire:
         wire.send(request("/stream"))
         wire.read_some()
         server.signal(signal.SIGINT)
-        server.wait_for("Received SIGINT")
+        server.wait_for("Received SIGINT", DEADLINE)
         server.signal(signal.SIGTERM)  # a repeated SIGTERM changes nothing
         time.sleep(0.3)
         assert server.process.poll() is None
-        began = time.monotonic()
         server.signal(signal.SIGINT)
-        assert server.wait(5) == 0
-        assert time.monotonic() - began < 2
+        assert server.wait(DEADLINE) == 0  # the stream lasts 200 s
 
 
 def test_a_worker_that_blocks_for_ever_is_killed_when_the_limit_has_passed(uvicorn):
     server = start(uvicorn, "--timeout-graceful-shutdown", "0.5")
-    with Wire.connect(server.address) as wire:
-        wire.send(request("/block/60"))
-        time.sleep(0.2)
-        began = time.monotonic()
+    with connect(server) as wire:
+        wire.send(request("/block/600"))
+        server.wait_for("blocks", DEADLINE)
         server.signal(signal.SIGTERM)
-        assert server.wait(10) == 0
-        assert time.monotonic() - began < 4
+        assert server.wait(DEADLINE) == 0
     assert "is killed: it did not end within 0.5 s" in server.log
 
 
 def test_the_whole_group_may_be_signalled(uvicorn):
     for number in (signal.SIGINT, signal.SIGTERM):
         server = start(uvicorn)
-        with Wire.connect(server.address) as wire:
+        with connect(server) as wire:
             wire.send(request("/sleep/0.6"))
-            time.sleep(0.2)
+            server.wait_for("sleeps", DEADLINE)
             os.killpg(server.pid, number)
             assert wire.read_response().status == 200
-        assert server.wait() == 0
+        assert server.wait(DEADLINE) == 0
         assert server.log.count("shut down ") == 3
 
 
 def test_a_worker_that_still_imports_does_not_hold_up_a_stop(uvicorn):
-    server = uvicorn(*WORKERS, app=before("import os, time; os.write(1, b'importing\\n'); time.sleep(60)"))
-    server.wait_for("importing", count=3)
-    began = time.monotonic()
-    assert server.stop() == 0
-    assert time.monotonic() - began < 2
+    server = uvicorn(*WORKERS, app=before("import os, time; os.write(1, b'importing\\n'); time.sleep(600)"))
+    server.wait_for("importing", DEADLINE, count=3)
+    assert server.stop(DEADLINE) == 0
 
 
 @pytest.mark.parametrize(
@@ -159,7 +162,7 @@ def test_a_worker_that_still_imports_does_not_hold_up_a_stop(uvicorn):
 def test_a_failing_start_says_why_once_and_exits_with_3(uvicorn, app, reason):
     arguments = ("--lifespan", "on") if not reason else ()
     server = uvicorn(*WORKERS, *arguments, app=app, ready=None)
-    assert server.wait() == 3
+    assert server.wait(DEADLINE) == 3
     assert server.log.count(reason or "Application startup failed. Exiting.") >= 1
     assert server.log.count("Traceback") <= 1
     assert server.log.count("failed to start, stopping the parent process.") == 1
@@ -169,7 +172,7 @@ def test_a_failing_start_says_why_once_and_exits_with_3(uvicorn, app, reason):
 
 def test_a_traceback_begins_with_the_application(uvicorn):
     server = uvicorn(*WORKERS, app="def f():\n    raise RuntimeError('x')\nf()\n", ready=None)
-    assert server.wait() == 3
+    assert server.wait(DEADLINE) == 3
     assert "worker_main.py" not in server.log
     assert "app.py" in server.log
 
@@ -179,7 +182,7 @@ def test_a_taken_port_is_told_before_anything_is_started(uvicorn):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         server = uvicorn(*WORKERS, "--port", taken.getsockname()[1], app=PID, ready=None)
-        assert server.wait() == 3
+        assert server.wait(DEADLINE) == 3
     assert "address already in use" in server.log
     assert "Started" not in server.log
 
@@ -187,13 +190,14 @@ def test_a_taken_port_is_told_before_anything_is_started(uvicorn):
 def test_a_uds_path_is_gone_when_the_stop_begins(uvicorn, tmp_path):
     path = tmp_path / "web.sock"
     server = start(uvicorn, "--uds", path)
-    with Wire.connect(server.address) as wire:
-        wire.send(request("/sleep/0.8"))
-        time.sleep(0.2)
+    with connect(server) as wire:
+        wire.send(request("/stream"))
+        wire.read_some()
         server.signal(signal.SIGTERM)
-        until(lambda: not path.exists(), "the path is unlinked", 2)
-        assert wire.read_response().status == 200
-    assert server.wait() == 0
+        until(lambda: not path.exists(), "the path is unlinked")
+        assert server.process.poll() is None
+        assert wire.read_some()
+    assert server.wait(DEADLINE) == 0
 
 
 def test_an_inherited_socket_outlives_the_server(uvicorn):
@@ -204,7 +208,7 @@ def test_an_inherited_socket_outlives_the_server(uvicorn):
         address = sock.getsockname()
         with Wire.connect(address) as wire:
             assert wire.request(request("/")).body == b"hello"
-        assert server.stop() == 0
+        assert server.stop(DEADLINE) == 0
         with socket.create_connection(address):
             pass
 
@@ -212,7 +216,7 @@ def test_an_inherited_socket_outlives_the_server(uvicorn):
 def test_the_port_is_free_at_once(uvicorn):
     server = start(uvicorn)
     port = server.port
-    server.stop()
+    server.stop(DEADLINE)
     again = start(uvicorn, "--port", port)
     assert get(again, "/") == b"hello"
 
@@ -246,7 +250,7 @@ def test_a_worker_sees_no_variable_of_its_manager(uvicorn):
         "os.write(1, f'seen {seen}\\n'.encode())",
     )
     server = start(uvicorn, app=app, env={"LISTEN_FDNAMES": "x", "NOTIFY_SOCKET": "/nowhere"})
-    assert server.log.count("seen []") == 3
+    server.wait_for(r"seen \[\]", DEADLINE, count=3)
 
 
 def test_a_worker_has_only_the_descriptors_that_it_needs(uvicorn):

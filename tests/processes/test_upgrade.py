@@ -10,8 +10,17 @@ from pathlib import Path
 import pytest
 
 from tests.processes.apps import PID, with_version
-from tests.processes.helpers import all_ready, get, judge, load, request, until, worker_pids
-from tests.support.wire import Wire
+from tests.processes.helpers import (
+    DEADLINE,
+    all_ready,
+    assert_never_fewer_ready,
+    connect,
+    get,
+    judge,
+    load,
+    request,
+    worker_pids,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,7 +45,7 @@ def start(uvicorn, site, *args, workers=3, **options):
 
 def usr2(server, generation):
     server.signal(signal.SIGUSR2)
-    server.wait_for(rf"Reloaded.*: \d+ workers? of generation {generation} in", timeout=30)
+    server.wait_for(rf"Reloaded.*: \d+ workers? of generation {generation} in", timeout=DEADLINE)
 
 
 def test_two_upgrades_under_load_lose_nothing_and_keep_the_process(uvicorn, site, tmp_path):
@@ -44,16 +53,21 @@ def test_two_upgrades_under_load_lose_nothing_and_keep_the_process(uvicorn, site
     old = worker_pids(server, 3)
     report = site / "uvicorn" / "manager" / "report.py"
     with load(server) as clients:
+        (tmp_path / "app.py").write_text(with_version("two"))
         usr2(server, 2)
+        assert {get(server, "/version") for _ in range(10)} == {b"two"}
+        (tmp_path / "app.py").write_text(with_version("three"))
         report.write_text(report.read_text().replace('"Reloaded: %d', '"Reloaded by new code: %d'))
         usr2(server, 3)
+        assert {get(server, "/version") for _ in range(10)} == {b"three"}
         judge(clients)
+    assert_never_fewer_ready(server, 3)
     assert "Reloaded by new code: 3 workers of generation 3" in server.log
     assert server.process.poll() is None
     assert int((tmp_path / "web.pid").read_text()) == server.pid
     assert not set(old) & set(worker_pids(server, 3))
-    until(lambda: len(server.descendants()) == 4, "one template and three workers are left", server=server)
-    assert server.stop() == 0
+    server.wait_for_descendants(4, DEADLINE)  # one template and three workers
+    assert server.stop(DEADLINE) == 0
     assert not (tmp_path / "web.pid").exists()
 
 
@@ -65,7 +79,7 @@ def test_new_code_that_does_not_start_changes_nothing(uvicorn, site):
     master.write_text("raise RuntimeError('half a deployment')\n")
     with load(server) as clients:
         server.signal(signal.SIGUSR2)
-        server.wait_for("Cannot upgrade: the new code does not start")
+        server.wait_for("Cannot upgrade: the new code does not start", DEADLINE)
         judge(clients)
     assert worker_pids(server, 3) == old
     master.write_text(source)
@@ -77,26 +91,26 @@ def test_after_an_upgrade_the_master_is_as_able_as_before(uvicorn, site, tmp_pat
     usr2(server, 2)
     pid = worker_pids(server, 2)[0]
     os.kill(pid, signal.SIGKILL)
-    server.wait_for(rf"Worker \d \(pid {pid}\) exited: killed by SIGKILL")
+    server.wait_for(rf"Worker \d \(pid {pid}\) exited: killed by SIGKILL", DEADLINE)
     all_ready(server, 5)
     (tmp_path / "app.py").write_text(with_version("two"))
     server.signal(signal.SIGHUP)
-    server.wait_for("Reloaded: 2 workers of generation 3")
+    server.wait_for("Reloaded: 2 workers of generation 3", DEADLINE)
     assert get(server, "/version") == b"two"
     server.signal(signal.SIGTTIN)
     worker_pids(server, 3)
-    assert server.stop() == 0
+    assert server.stop(DEADLINE) == 0
 
 
 def test_a_worker_that_an_old_master_started_dies_and_is_reaped_by_the_new_one(uvicorn, site):
     server = start(uvicorn, site, "--timeout-graceful-shutdown", "8", workers=2)
-    with Wire.connect(server.address) as wire:
+    with connect(server) as wire:
         wire.send(request("/stream"))
         wire.read_some()
         usr2(server, 2)
         assert wire.read_some()  # it drains under the new master
-        until(lambda: len(server.descendants()) == 4, "a template, two workers and one that drains", server=server)
-    assert server.stop() == 0
+        server.wait_for_descendants(4, DEADLINE)  # a template, two workers and one that drains
+    assert server.stop(DEADLINE) == 0
 
 
 def test_a_unix_socket_survives(uvicorn, site, tmp_path):
@@ -104,5 +118,5 @@ def test_a_unix_socket_survives(uvicorn, site, tmp_path):
     server = start(uvicorn, site, "--uds", path, workers=2)
     usr2(server, 2)
     assert get(server, "/") == b"hello"
-    assert server.stop() == 0
+    assert server.stop(DEADLINE) == 0
     assert not path.exists()

@@ -212,6 +212,9 @@ class Running:
             ) from None
         for reader in self._readers:
             reader.join(0.5)  # what it printed last; an orphan may hold the pipe
+        if any(reader.is_alive() for reader in self._readers) and not self.descendants():
+            for reader in self._readers:
+                reader.join(timeout)
         return status
 
     def stop(self, timeout: float = 15) -> int:
