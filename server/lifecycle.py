@@ -31,6 +31,7 @@ from uvicorn._compat import asyncio_run
 from uvicorn.errors import ListenError
 
 from .acceptor import Acceptor, Gate
+from .memory import keep_freed_memory
 from .process_signals import whole_process_handlers
 from .state import ServerState
 from .waker import SignalWakeup, Waker
@@ -199,6 +200,7 @@ class Server:
 
     async def _listen(self) -> None:
         config, state = self.config, self.server_state
+        keep_freed_memory()
         state.draining = None
         state.set_headers(config.encoded_headers, date=config.date_header)
         state.max_requests = self.limit_max_requests
