@@ -186,8 +186,11 @@ class Server:
 
     def _bind(self, sockets: list[socket.socket] | None) -> None:
         if sockets is not None:
-            # Duplicates: loops close what they are given, and the owner of these may close them once more.
-            self._sockets = [sock.dup() for sock in sockets]
+            # Duplicates: loops close what they are given, and the owner of these may close them once more. Not dup() of
+            # the object: it would make the socket block, for other processes that share it too, until we listen.
+            self._sockets = [
+                socket.socket(sock.family, sock.type, sock.proto, os.dup(sock.fileno())) for sock in sockets
+            ]
             return
         from uvicorn.listeners import open_listeners
 
