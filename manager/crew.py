@@ -31,6 +31,7 @@ from .plan import Order, Spawn, Tell, Wish
 from .process import ExitStatus, Process, dead_children, oom_kills, reap_stranger
 from .recipe import Source, working_directory
 from .restarts import Restarts
+from .scoreboard import Row
 from .succession import Counters
 from .totals import Totals
 from .tuning import recycling, thresholds
@@ -133,6 +134,14 @@ class Crew:
         if action is Action.SEND_KILL:
             self.health.hear(worker)
         deliver(worker, action)
+
+    def rows(self) -> dict[int, Row]:
+        """Return what each worker that has a row has written there."""
+        found = {}
+        for worker in self:
+            if worker.board is not None and (row := worker.board.read(worker.row)).id == worker.id:
+                found[worker.id] = row
+        return found
 
     def look(self, now: float) -> None:
         """Look after everybody's health."""
@@ -257,10 +266,11 @@ class Crew:
         del self.workers[worker.id]
         self._loop.unwatch(worker.channel)
         worker.channel.close()
-        row = worker.board.read(worker.row)
-        if row.id == worker.id:
-            self.counters.totals.fold(row)
-        worker.board.release(worker.row)
+        if worker.board is not None:
+            row = worker.board.read(worker.row)
+            if row.id == worker.id:
+                self.counters.totals.fold(row)
+            worker.board.release(worker.row)
         if worker.dump_fd is not None:
             os.close(worker.dump_fd)
         if worker.process is not None:

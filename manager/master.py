@@ -20,7 +20,7 @@ from typing import Any
 from uvicorn.errors import UsersError
 from uvicorn.listeners import Listener, running_lines
 
-from . import logs, report, succession, titles, upgrade
+from . import logs, report, status, succession, titles, upgrade
 from .crew import Crew
 from .elders import Elders
 from .handle import WorkerHandle
@@ -201,6 +201,9 @@ class Master:
                     if worker.state in (State.READY, State.DRAINING, State.STARTING):
                         worker.channel.send(Reopen())
             case Command.DUMP:
+                crew, now = self._crew, time.monotonic()
+                for line in status.lines(crew, crew.rows(), self.wish, crew.counters.totals, now):
+                    logger.info("%s", line)
                 for worker in self._crew:
                     self._crew.health.dump(worker, time.monotonic())
             case _ if self.wish.stop or self._stop_at < math.inf:

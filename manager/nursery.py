@@ -14,7 +14,7 @@ from .handle import WorkerHandle
 from .loop import Loop, Rank
 from .messages import PROTOCOL, Forked, Loaded, NotForked, NotLoaded
 from .recipe import Source
-from .scoreboard import Scoreboard
+from .scoreboard import LayoutError, Scoreboard
 from .templates import Template
 
 logger = logging.getLogger("uvicorn.error")
@@ -88,8 +88,9 @@ class Nursery:
             if generation in (None, template.generation):
                 self._on_messages(template)
 
-    def board(self, generation: int) -> Scoreboard:
-        return self._boards[generation]
+    def board(self, generation: int) -> Scoreboard | None:
+        """Return the scoreboard of a generation; None if it was made by a version with another layout."""
+        return self._boards.get(generation)
 
     def board_fds(self) -> dict[int, int]:
         """Return the descriptors of the scoreboards, for an upgrade."""
@@ -97,7 +98,12 @@ class Nursery:
 
     def adopt_boards(self, fds: Mapping[str, int]) -> None:
         """Take over what `board_fds` said before an upgrade."""
-        self._boards = {int(generation): Scoreboard(fd) for generation, fd in fds.items()}
+        for generation, fd in fds.items():
+            try:
+                self._boards[int(generation)] = Scoreboard(fd)
+            except LayoutError as error:  # its workers go soon; until then only their deaths are seen
+                logger.warning("The scoreboard of generation %s cannot be read: it is %s", generation, error)
+                os.close(fd)
 
     def close(self) -> None:
         self.retain(set(), set())

@@ -11,6 +11,7 @@ from __future__ import annotations
 import faulthandler
 import os
 import signal
+from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
@@ -47,12 +48,18 @@ def requests_inside(server: Any) -> list[str]:
     for connection in list(server.server_state.connections):
         scope = getattr(getattr(connection, "cycle", None), "scope", None) or getattr(connection, "scope", None)
         if scope:
-            query = scope.get("query_string") or b""
-            target = scope.get("path", "") + ("?" + query.decode("latin-1") if query else "")
-            client = scope.get("client")
-            who = f" from {client[0]}:{client[1]}" if client else ""
-            found.append(f"{scope.get('method', scope.get('type', '?').upper())} {target}{who}")
+            found.append(first_line(scope))
     return found
+
+
+def first_line(scope: Mapping[str, Any]) -> str:
+    """Return a request in words: method, target as it came, and who asks. One line, whatever the client has sent."""
+    path = (scope.get("raw_path") or scope.get("path", "").encode()).decode("latin-1")
+    query = (scope.get("query_string") or b"").decode("latin-1")
+    client = scope.get("client")
+    who = f" from {client[0]}:{client[1]}" if client else ""
+    text = f"{scope.get('method', scope.get('type', '?').upper())} {path}{'?' + query if query else ''}{who}"
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def split(dump: str) -> tuple[list[str], str]:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from . import logs, signals, titles, witness
 from .balance import Balance
 from .channel import Channel
-from .liveness import BEAT
 from .messages import (
     Booting,
     Cancel,
@@ -34,6 +33,7 @@ from .messages import (
     Unfit,
 )
 from .process import die_with_parent, wait_for_adoption
+from .pulse import Pulse
 from .recipe import Recipe, load_config
 from .scoreboard import Scoreboard
 
@@ -110,6 +110,8 @@ def _serve(recipe: Recipe, config: Config | None, fork: Fork, channel: Channel, 
         if not server.started:
             channel.send(Failed("lifespan startup failed"))
         return error.code if isinstance(error.code, int) else STARTUP_FAILURE
+    finally:
+        server.pulse.beat()  # what it has answered since the last one
     return 0
 
 
@@ -175,8 +177,8 @@ def worker_server(config: Config, channel: Channel, voice: Voice, board: Scorebo
             """A command of the master's, not a signal, made us drain."""
             self.on_ready = self._report_ready
             self.on_accept_stopped = self._report_closed
-            self.on_heartbeat = self._beat_score
-            self._expected_beat = 0.0
+            self.pulse = Pulse(score, self.server_state)
+            self.on_heartbeat = self.pulse.beat
             if config.workers > 1:
                 self.accept_gate = Balance(board, row, self._count_connections)
             # The limit is not an end: it asks the master for a successor. The server itself knows none.
@@ -209,20 +211,6 @@ def worker_server(config: Config, channel: Channel, voice: Voice, board: Scorebo
             state.on_max_requests = self._report_limit
             score.accepting(True)
             channel.send(Ready())
-
-        def _beat_score(self) -> None:
-            now = self._loop.time()
-            late = now - self._expected_beat if self._expected_beat else 0.0
-            self._expected_beat = now + BEAT
-            state = self.server_state
-            connections = state.connections
-            score.beat(
-                lag=late,
-                connections=len(connections),
-                in_flight=len(state.tasks),
-                websockets=sum(1 for one in connections if not hasattr(one, "cycle")),
-                requests=state.total_requests,
-            )
 
         def _count_connections(self) -> int:
             connections = self.server_state.connections

@@ -240,8 +240,9 @@ class RequestResponseCycle:
     def _begin(self, message: Message) -> None:
         self._response = response = response_head(message["status"], message.get("headers", ()))
         self._left = response.length
-        if response.close:
-            self.keep_alive = False
+        if response.unusual:
+            self.keep_alive = self.keep_alive and not response.close
+            self.service.state.total_errors += response.status >= 500
         self._bodiless = response.bodiless or self.head.method == "HEAD"
         self._chunked = False
         self.phase = HEAD_HELD
@@ -342,6 +343,8 @@ class RequestResponseCycle:
         """Answer in the application's place and end the connection; only while `untouched`."""
         service = self.service
         self.keep_alive = False
+        if self.phase == AWAITING_START or self._response.status < 500:  # else it was counted when it was held
+            service.state.total_errors += status >= 500
         if service.access is not None:
             service.access.log(self.scope, status)
         response = short_response(status, text, service.state.default_block)

@@ -46,6 +46,7 @@ class ResponseHead:
     length: int  # of the body as declared; -1: not declared, or not to be said
     bodiless: bool  # whatever the application sends (RFC 9110 6.4.1)
     close: bool  # the application ends the connection
+    unusual: bool  # that, or a status from 500 on: one look for both
     replaces: frozenset[bytes]  # default headers that the application sends itself
 
 
@@ -101,7 +102,9 @@ def _response_head(status: Any, pairs: tuple[Any, ...]) -> ResponseHead:
         del lines[length_at]
         length = -1
     bodiless = status == 204 or status == 304
-    return ResponseHead(status, start, b"".join(lines), length, bodiless, close, frozenset(replaces))
+    return ResponseHead(
+        status, start, b"".join(lines), length, bodiless, close, close or status >= 500, frozenset(replaces)
+    )
 
 
 def status_line(status: Any) -> bytes:

@@ -24,6 +24,8 @@ class ServerState:
     def __init__(self) -> None:
         self.total_requests = 0
         """Requests answered since the start; a WebSocket counts as one."""
+        self.total_errors = 0
+        """Of these, those that were answered with a status from 500 on."""
         self.connections: set[Any] = set()
         """The protocol object of every open connection; each has `shutdown()`, ours also `retire()`."""
         self.tasks: set[asyncio.Task[None]] = set()

@@ -199,7 +199,7 @@ class Opening(asyncio.Protocol):
             self._log(str(status))
         self._app = AppState.CLOSED
         self._write(short_response(status, text, self.service.state.default_block, headers))
-        self._count()
+        self._count(status)
         self._hang_up()
 
     def _accept(self, message: dict[str, Any]) -> None:
@@ -246,7 +246,7 @@ class Opening(asyncio.Protocol):
 
     def _rejected(self, status: int) -> None:
         self.service.logger.info("connection rejected (%d %s)", status, phrase(status))
-        self._count()
+        self._count(status)
         self._hang_up()
         self._end(ABNORMAL, "")
 
@@ -277,10 +277,11 @@ class Opening(asyncio.Protocol):
             if not writer.done():
                 writer.set_result(None)
 
-    def _count(self) -> None:
+    def _count(self, status: int = 101) -> None:
         """The handshake is answered: one more request is complete."""
         state = self.service.state
         state.total_requests += 1
+        state.total_errors += status >= 500
         if state.total_requests == state.max_requests and state.on_max_requests is not None:
             state.on_max_requests()
 
