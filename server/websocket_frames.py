@@ -18,21 +18,39 @@ import codecs
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from importlib.machinery import ExtensionFileLoader, PathFinder
+from importlib.util import module_from_spec
+from typing import Any, Final
 
 from .websocket_deflate import Deflate, DeflateError, InflatedTooBig
 
-try:
-    from websockets.speedups import apply_mask as _apply_mask
-except ImportError:
 
-    def _apply_mask(data: bytes | bytearray | memoryview, mask: bytes | bytearray) -> bytes:
-        size = len(data)
-        key = int.from_bytes((mask * (size // 4 + 1))[:size], "little")
-        return (int.from_bytes(data, "little") ^ key).to_bytes(size, "little")
+def _apply_mask(data: bytes | bytearray | memoryview, mask: bytes | bytearray) -> bytes:
+    size = len(data)
+    key = int.from_bytes((mask * (size // 4 + 1))[:size], "little")
+    return (int.from_bytes(data, "little") ^ key).to_bytes(size, "little")
 
 
-apply_mask: Final[Callable[[bytes | memoryview, bytes], bytes]] = _apply_mask
+def _in_c() -> Any:
+    """Return the function of `websockets`, without importing that package for it; None if it is not there.
+
+    Its extension module needs nothing else. The package itself imports some forty modules for its version number, which
+    every process would pay for, WebSockets or not.
+    """
+    name = "websockets.speedups"
+    package = PathFinder.find_spec("websockets")
+    found = PathFinder.find_spec(name, package.submodule_search_locations) if package is not None else None
+    if found is None or not isinstance(found.loader, ExtensionFileLoader):
+        return None
+    try:
+        module = module_from_spec(found)
+        found.loader.exec_module(module)
+    except ImportError:  # built for another interpreter
+        return None
+    return getattr(module, "apply_mask", None)
+
+
+apply_mask: Final[Callable[[bytes | memoryview, bytes], bytes]] = _in_c() or _apply_mask
 """XOR `data` with the four octets of `mask`, repeated (5.3)."""
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
