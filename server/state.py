@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from email.utils import formatdate
+from time import gmtime
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -16,6 +16,17 @@ if TYPE_CHECKING:
     from .service import Service
 
 Header = tuple[bytes, bytes]
+
+# Not time.strftime, which speaks the language of the locale; not email.utils, which imports a megabyte.
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def http_date(seconds: float) -> str:
+    """Return the moment that many seconds after 1970 as HTTP writes it (IMF-fixdate, RFC 9110 5.6.7)."""
+    t = gmtime(seconds)
+    clock = f"{t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02}"
+    return f"{_DAYS[t.tm_wday]}, {t.tm_mday:02} {_MONTHS[t.tm_mon - 1]} {t.tm_year:04} {clock} GMT"
 
 
 class ServerState:
@@ -70,6 +81,6 @@ class ServerState:
 
     def _render(self) -> None:
         self._second = int(time.time())
-        date = [(b"date", formatdate(self._second, usegmt=True).encode())] if self._dated else []
+        date = [(b"date", http_date(self._second).encode())] if self._dated else []
         self._default_headers = date + self._headers
         self._default_block = b"".join(b"%s: %s\r\n" % header for header in self._default_headers)

@@ -6,6 +6,8 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 
 from uvicorn.server import ServerState
 from uvicorn.server import state as module
@@ -87,3 +89,8 @@ def test_what_was_given_is_copied() -> None:
     state.set_headers(headers, date=False)
     headers.append((b"c", b"d"))
     assert state.default_block == b"a: b\r\n"
+
+
+@given(some.integers(min_value=0, max_value=253_402_300_799))
+def test_a_date_is_written_as_the_library_for_mail_writes_it(seconds: int) -> None:
+    assert module.http_date(seconds) == formatdate(seconds, usegmt=True)
