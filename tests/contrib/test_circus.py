@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.load import LoadClient
 from tests.support.processes import Running, free_port, in_environment, is_alive
 from uvicorn.ctl import Values, render
 
-from .helpers import HERE, get, get_json, pids, program, until
+from .caught import assert_nothing_lost
+from .helpers import HERE, get_json, pids, program, until, until_held_by
 
 
 class Circus:
@@ -28,6 +29,17 @@ class Circus:
         command = [program("circusctl"), "--endpoint", f"ipc://{self.here}/endpoint", *words]
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=in_environment())
         return done.stdout + done.stderr
+
+    def loses_nothing(self, act: Callable[[], object], settled: Callable[[], object]) -> None:
+        assert_nothing_lost(
+            self.port,
+            self.here,
+            act,
+            leaving=lambda: self.running.log.count("Shutting down"),
+            moments=2,
+            settled=settled,
+            log=lambda: self.running.log,
+        )
 
 
 @pytest.fixture
@@ -65,39 +77,46 @@ def test_one_master_serves_heals_and_reloads_without_a_loss(circus: Callable[...
     assert get_json(web.port, "/fds") == [f"('127.0.0.1', {web.port})"]
     os.kill(min(first), signal.SIGKILL)
     healed = pids(web.port, 2, without={min(first)})
-    with LoadClient(web.port, connections=4) as kept, LoadClient(web.port, connections=2, keep_alive=False) as fresh:
-        kept.wait_for_answers(20)
-        assert "ok" in web.ctl("reload", "web")
+
+    def settled() -> None:
         pids(web.port, 2, without=healed, timeout=20)
         web.running.wait_for("Reloaded: ")
-        reports = [kept.stop(), fresh.stop()]
-    assert [report.failures for report in reports] == [0, 0], "\n".join(map(str, reports))
+
+    web.loses_nothing(lambda: web.ctl("reload", "web"), settled)
     web.ctl("quit")
     assert web.running.wait() == 0
-    with pytest.raises(OSError, match="refused"):
-        get(web.port)
+    until_held_by(web.port, set())
 
 
 def test_a_killed_master_takes_its_workers_along_and_comes_back(circus: Callable[..., Circus]):
     web = circus("master")
     workers = pids(web.port, 2)
-    master = int(Path(f"/proc/{min(workers)}/stat").read_text().rpartition(")")[2].split()[1])
+    master = int(json.loads(web.ctl("--json", "list", "web"))["pids"][0])
+    tree = [pid for pid in web.running.descendants() if pid == master or master in ancestors(pid)]
+    assert workers <= set(tree)
     os.kill(master, signal.SIGKILL)
-    until(lambda: not any(map(is_alive, workers)), "the orphans end", 5, lambda: web.running.log)
+    until(lambda: not any(map(is_alive, tree)), "the orphans end", log=lambda: web.running.log)
     pids(web.port, 2, without=workers)
+
+
+def ancestors(pid: int) -> list[int]:
+    found = []
+    while pid > 1:
+        try:
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            break
+        found.append(pid)
+    return found
 
 
 def test_single_processes_share_the_socket_and_a_restart_refuses_nobody(circus: Callable[..., Circus]):
     web = circus("processes")
     before = pids(web.port, 2)
-    with LoadClient(web.port, connections=2, keep_alive=False, pause=0.02, timeout=15) as fresh:
-        fresh.wait_for_answers(10)
-        web.ctl("restart", "web")
-        pids(web.port, 2, without=before)
-        report = fresh.stop()
-    assert report.failures == 0, str(report)
-    os.kill(min(pids(web.port, 2)), signal.SIGKILL)
-    pids(web.port, 2)
+    web.loses_nothing(lambda: web.ctl("restart", "web"), lambda: pids(web.port, 2, without=before))
+    victim = min(pids(web.port, 2))
+    os.kill(victim, signal.SIGKILL)
+    pids(web.port, 2, without={victim})
 
 
 def test_a_unix_socket_is_circusds_to_make_and_remove(circus: Callable[..., Circus]):
