@@ -86,7 +86,7 @@ class LoadClient:
         status: int = 200,
         pause: float = 0.005,
         keep_alive: bool = True,
-        timeout: float = 10,
+        timeout: float = 30,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.address = getattr(address, "address", address)
@@ -109,7 +109,7 @@ class LoadClient:
             thread.start()
         return self
 
-    def wait_for_answers(self, count: int, timeout: float = 15) -> None:
+    def wait_for_answers(self, count: int, timeout: float = 60) -> None:
         """Wait until `count` more answers than now have come."""
         with self._changed:
             wanted = self.report.answers + count

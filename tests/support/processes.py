@@ -75,6 +75,9 @@ class Running:
     blocks: an app that prints and is waited for must flush.
     """
 
+    GRACE = 10.0
+    """Seconds that whatever a command has started may outlive it."""
+
     def __init__(
         self,
         *args: str | os.PathLike[str] | int,
@@ -87,7 +90,7 @@ class Running:
         self.args = [*command, *(str(arg) for arg in args)]
         self._mark = f"{MARK}={uuid.uuid4().hex}"
         environment = in_environment(**(env or {})) | dict([self._mark.split("=")])
-        self._port = next((int(value) for value in self._values("--port") if value != "0"), None)
+        self._port = next((int(value) for value in self._values("--port") if value.isdecimal() and value != "0"), None)
         self._lock = threading.Condition()
         self._lines: list[tuple[str, str]] = []
         self._open_streams = 2
@@ -145,7 +148,7 @@ class Running:
     def stderr(self) -> str:
         return self._printed("stderr")
 
-    def wait_for(self, pattern: str, timeout: float = 15, count: int = 1, after: int = 0) -> re.Match[str]:
+    def wait_for(self, pattern: str, timeout: float = 60, count: int = 1, after: int = 0) -> re.Match[str]:
         """Wait until `pattern` (a multi-line regular expression) is `count` times in the log; return the last match.
 
         `after` is a length of `log` from which to look. Raises AssertionError with the whole log: at `timeout` seconds,
@@ -202,7 +205,7 @@ class Running:
         """Send a signal to the command itself (not to what it started)."""
         self.process.send_signal(number)
 
-    def wait(self, timeout: float = 15) -> int:
+    def wait(self, timeout: float = 60) -> int:
         """Wait for the command's end; returns its status as subprocess does (-15: by SIGTERM)."""
         try:
             status = self.process.wait(timeout)
@@ -217,7 +220,7 @@ class Running:
                 reader.join(timeout)
         return status
 
-    def stop(self, timeout: float = 15) -> int:
+    def stop(self, timeout: float = 60) -> int:
         """Send SIGTERM and wait for the end."""
         self.signal(signal.SIGTERM)
         return self.wait(timeout)
@@ -243,7 +246,7 @@ class Running:
         """The pids of all that the command started and that is alive, lowest first."""
         return [pid for pid in self.tree() if pid != self.pid]
 
-    def wait_for_descendants(self, count: int, timeout: float = 15) -> list[int]:
+    def wait_for_descendants(self, count: int, timeout: float = 60) -> list[int]:
         """Wait until exactly `count` processes that the command started are alive."""
         deadline = time.monotonic() + timeout
         while len(found := self.descendants()) != count:
@@ -269,12 +272,12 @@ class Running:
     def close(self) -> list[int]:
         """Kill the tree and release everything; returns what outlived a command that had ended by itself."""
         ended = self.process.poll() is not None
-        deadline = time.monotonic() + 2
+        deadline = time.monotonic() + self.GRACE
         while ended and (left := self.descendants()) and time.monotonic() < deadline:
             time.sleep(0.01)
         outlived = left if ended else []
         described = self._listed(outlived)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while tree := self.tree():
             for pid in tree:
                 try:
@@ -287,7 +290,7 @@ class Running:
             time.sleep(0.005)
         self.process.wait()
         for reader in self._readers:
-            reader.join(5)
+            reader.join(20)
         if outlived:
             raise AssertionError(f"outlived its parent:\n{described}{self._described()}")
         return outlived

@@ -79,7 +79,7 @@ class Response:
 class Wire:
     """One connection. A context manager; also usable without."""
 
-    def __init__(self, sock: socket.socket, timeout: float = 5) -> None:
+    def __init__(self, sock: socket.socket, timeout: float = 30) -> None:
         self.sock = sock
         self.timeout = timeout
         """Seconds that one `read_*` call may take as a whole."""
@@ -98,7 +98,7 @@ class Wire:
         address: Address,
         *,
         tls: ssl.SSLContext | None = None,
-        timeout: float = 5,
+        timeout: float = 30,
         server_hostname: str = "localhost",
     ) -> Wire:
         """Connect to a started server, a port of 127.0.0.1, a (host, port), or the path of a UNIX socket."""
@@ -294,9 +294,12 @@ class Wire:
         self._buffer.clear()
         return data
 
-    def is_closed(self, within: float = 1) -> Literal["eof", "reset"] | None:
-        """Say how the peer closed, waiting at most `within` seconds for it; None: it is open. Keeps what arrives."""
-        deadline = time.monotonic() + within
+    def is_closed(self, within: float | None = None) -> Literal["eof", "reset"] | None:
+        """Say how the peer closed; None: it is open after `within` seconds, by default the timeout. Keeps what arrives.
+
+        Name the seconds where the connection is to stay open; where it is to end, the default is for slow machines.
+        """
+        deadline = time.monotonic() + (self.timeout if within is None else within)
         try:
             while self._fill(deadline, "end of connection"):
                 pass

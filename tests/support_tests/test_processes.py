@@ -19,6 +19,7 @@ def test_free_ports_differ_and_can_be_bound():
     assert len(ports) == 20
     for port in ports:
         with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: closed connections may linger
             sock.bind(("127.0.0.1", port))
 
 
@@ -92,7 +93,8 @@ ORPHANS = """
         os._exit(0)
     os.wait()
     subprocess.Popen(sleeper)                                  # a child
-    subprocess.Popen(sleeper, env={}, start_new_session=True)  # a child without our mark
+    silent = subprocess.DEVNULL                                # nobody finds it once we are gone: it may hold no pipe
+    subprocess.Popen(sleeper, env={}, start_new_session=True, stdout=silent, stderr=silent)  # a child without our mark
     print("started", flush=True)
     if len(sys.argv) > 1:
         sys.exit(0)
@@ -111,7 +113,8 @@ def test_descendants_are_found_wherever_they_went(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_what_outlives_its_parent_fails_the_test_and_is_killed(tmp_path):
+def test_what_outlives_its_parent_fails_the_test_and_is_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr(Running, "GRACE", 0.5)
     running = Running(textwrap.dedent(ORPHANS), "leave", cwd=tmp_path, command=PYTHON)
     running.wait_for("started")
     assert running.wait() == 0

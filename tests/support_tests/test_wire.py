@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from tests.support.load import LoadClient
+from tests.support.processes import free_port
 from tests.support.wire import Truncated, Wire, WireError
 
 
@@ -33,7 +34,7 @@ def answering(*answers: bytes, reset: bool = False):
     finally:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
-        thread.join(5)
+        thread.join(30)
 
 
 def read(answer: bytes, method: str = "GET"):
@@ -219,9 +220,7 @@ def test_load_counts_resets_and_refusals():
             assert not deadline.wait(0.01)
         report = load.stop()
     assert report.resets
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    with LoadClient(port, connections=1) as load:
+    with LoadClient(free_port(), connections=1) as load:
         while not load.report.refused:
             assert not deadline.wait(0.01)
     assert load.report.refused
@@ -229,7 +228,7 @@ def test_load_counts_resets_and_refusals():
 
 def test_load_notices_a_connection_closed_between_requests():
     keeping = GOOD.replace(b"Connection: close\r\n", b"")
-    with answering(keeping) as port, LoadClient(port, connections=1, pause=0.05) as load:
+    with answering(keeping) as port, LoadClient(port, connections=1, pause=0.5) as load:
         load.wait_for_answers(3)
         report = load.stop()
     assert report.failures == 0
