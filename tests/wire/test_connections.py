@@ -101,7 +101,6 @@ def test_a_refusal_waits_for_the_answers_before_it(server: Running, wire: Wire) 
 
 
 def test_a_thousand_pipelined_requests_are_answered_in_order(wire: Wire) -> None:
-    wire.timeout = 20
     for first in range(0, 1_000, 100):
         wire.send(b"".join(get(b"/%d" % number) for number in range(first, first + 100)))
     for number in range(1_000):
@@ -265,9 +264,9 @@ def test_an_early_answer_to_a_large_upload_arrives(wire: Wire, expect: bytes) ->
 
 
 def test_a_client_that_sends_for_ever_after_an_early_answer_is_cut_off(servers: Servers) -> None:
-    """Both parsers at the same time, since it may take some seconds."""
+    """Both parsers at the same time, since it takes some seconds."""
     wires = [connect(servers(parser)) for parser in PARSERS]
-    deadline = time.monotonic() + 8
+    deadline = time.monotonic() + 60
     for wire in wires:
         wire.send(get(sends(start(413, (b"content-length", b"2")), body(b"no")), b"Content-Length: 100000000\r\n"))
     while wires and time.monotonic() < deadline:

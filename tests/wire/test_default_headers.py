@@ -19,13 +19,15 @@ DATE = re.compile(rb"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d [JFMASOND][a-z]{2} \d{4
 def test_the_date_is_now_and_goes_on(server: Running) -> None:
     dates = []
     with connect(server) as wire:
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while len(set(dates)) < 3:
             assert time.monotonic() < deadline
+            before = time.time()
             date = wire.request(GET).get("date")
             assert date is not None
             assert DATE.fullmatch(date)  # RFC 9110 5.6.7
-            assert abs(parsedate_to_datetime(date.decode()).timestamp() - time.time()) < 1.5
+            # The text is made once a second; a server that is held up may be late with the next one.
+            assert before - 10 < parsedate_to_datetime(date.decode()).timestamp() <= time.time()
             dates.append(date)
             time.sleep(0.1)
 

@@ -22,7 +22,7 @@ STATUS = re.compile(rb"(?:^|\r\n\r\n|\}\))HTTP/1\.1 (\d\d\d) ")
 
 def exchange(server: Running, raw: bytes, chance: random.Random) -> bytes:
     """Send it, in one to three segments, say that this was all, and read what comes until the server closes."""
-    with Wire.connect(server, timeout=5) as wire:
+    with Wire.connect(server) as wire:
         places = sorted(chance.sample(range(len(raw) + 1), min(len(raw) + 1, chance.choice((0, 0, 1, 2)))))
         try:
             for begin, end in zip([0, *places], [*places, len(raw)], strict=True):
@@ -57,5 +57,5 @@ def test_mutated_requests_are_answered_and_leave_nothing(
     after = usage(server)
     assert after["running"] == 0
     assert after["descriptors"] <= before["descriptors"] + 5
-    assert after["rss"] < before["rss"] + 4_000
+    assert after["rss"] < before["rss"] + 8_000
     assert "Traceback" not in server.log

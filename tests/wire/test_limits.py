@@ -177,7 +177,7 @@ def test_beyond_the_concurrency_limit_the_answer_is_503(
     for wire in held:
         assert wire.read_response().body == b"ok"
         wire.close()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while ask(server, GET).status != 200:
         assert time.monotonic() < deadline, "still refused after the connections were closed"
 
@@ -188,7 +188,7 @@ def test_the_last_allowed_request_is_answered_and_the_server_ends(parser: str, u
         for _ in range(3):
             response = wire.request(GET)
             assert response.status == 200
-        assert wire.is_closed(within=5) == "eof"
+        assert wire.is_closed() == "eof"
     assert server.wait() == 0
     assert "Maximum request limit of 3 exceeded" in server.log
     assert "Traceback" not in server.log
@@ -223,7 +223,7 @@ def test_beyond_the_connection_limit_the_oldest_idle_one_makes_room(
         time.sleep(0.02)  # apart on the loop's clock, which counts milliseconds
     late = stack.enter_context(connect(server))
     assert late.request(GET).status == 200
-    assert idle[0].is_closed(within=3) == "eof"
+    assert idle[0].is_closed() == "eof"
     assert sum(wire.is_closed(within=0) is None for wire in idle) == 4
 
 
@@ -242,7 +242,7 @@ def test_busy_connections_are_not_closed_for_new_ones(
     waiting.send(GET)
     # It takes the place of the idle helper, so a fourth one has to wait for the busy ones.
     assert waiting.read_response().status == 200
-    assert helper.is_closed(within=3) == "eof"
+    assert helper.is_closed() == "eof"
     assert all(wire.is_closed(within=0) is None for wire in busy)
     waiting.request(get(b"/release?busy"))
     for wire in busy:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -120,9 +121,9 @@ def test_the_cost_of_tiny_segments_is_bounded() -> None:
     async def job() -> None:
         client = Client("httptools")
         raw = b"GET / HTTP/1.1\r\n" + HOST + (b"X: " + b"v" * 1_000 + b"\r\n") * 58 + b"\r\n"
-        began = client.loop.time()
+        began = time.process_time()
         outcome = await client.exchange([raw[at : at + 1] for at in range(len(raw))])
         assert outcome.answers == [200]
-        assert client.loop.time() - began < 4, "of which the loop itself takes less than one"
+        assert time.process_time() - began < 8, "of which the loop itself takes less than one"
 
     run(job)

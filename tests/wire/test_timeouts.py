@@ -1,6 +1,7 @@
 """Every timeout: a client that is too slow is let go, one that is slow but moves is not.
 
-The sweep that ends connections is coarse, so a limit may be passed by `SLACK`; it is never met early.
+No limit is met early; how late it is met depends on the machine, and is waited for with `SLACK`. Clocks start before
+what starts the server's clock, never behind it: a client may be held up between the two.
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ from .harness import (
     wait_for_call,
 )
 
-LIMIT = 0.5
-KEEP_ALIVE = 1.0
-WRITE = 1.0
-SLACK = 2.5
+LIMIT = 2.0
+KEEP_ALIVE = 2.0
+WRITE = 2.0
+SLACK = 30
 OK = start(200, (b"content-length", b"2"))
 
 
@@ -63,7 +64,7 @@ def together(*jobs: Callable[[], Any]) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(100)
         assert not thread.is_alive()
     if failures:
         raise failures[0]
@@ -89,8 +90,9 @@ def times_out(wire: Wire, limit: float, since: float) -> None:
 
 def test_a_head_that_does_not_come(hasty: Running) -> None:
     def nothing_at_all() -> None:
+        since = time.monotonic()
         with connect(hasty) as wire:
-            assert ends_after(wire, LIMIT, time.monotonic()) == b""
+            assert ends_after(wire, LIMIT, since) == b""
 
     def half_a_line() -> None:
         with connect(hasty) as wire:
@@ -134,7 +136,7 @@ def test_a_head_that_does_not_come(hasty: Running) -> None:
     def behind_a_slow_answer() -> None:
         """The clock of a head must not end the answer before it."""
         with connect(hasty) as wire:
-            wire.send(get(play(("sleep", LIMIT * 4), ("send", OK), ("send", body(b"ok")))) + b"GET /b HT")
+            wire.send(get(play(("sleep", LIMIT * 1.5), ("send", OK), ("send", body(b"ok")))) + b"GET /b HT")
             assert wire.read_response().body == b"ok"
             response = wire.read_response()
             assert_refusal(response, 408)
@@ -143,7 +145,7 @@ def test_a_head_that_does_not_come(hasty: Running) -> None:
     def in_time() -> None:
         with connect(hasty) as wire:
             wire.send(GET[:10])
-            time.sleep(LIMIT / 3)
+            time.sleep(LIMIT / 5)
             wire.send(GET[10:])
             assert wire.read_response().status == 200
 
@@ -176,9 +178,10 @@ def test_a_body_that_does_not_come(hasty: Running) -> None:
 
     def after_100_continue() -> None:
         with connect(hasty) as wire:
+            since = time.monotonic()
             wire.send(get(b"/a", b"Expect: 100-continue\r\nContent-Length: 5\r\n", method=b"POST"))
             assert wire.read_exactly(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
-            times_out(wire, LIMIT, time.monotonic())
+            times_out(wire, LIMIT, since)
 
     def a_chunk_is_missing() -> None:
         with connect(hasty) as wire:
@@ -206,29 +209,31 @@ def test_a_body_that_does_not_come(hasty: Running) -> None:
         with connect(hasty) as wire:
             wire.send(get(b"/a", b"Content-Length: 12\r\n", method=b"POST"))
             for _ in range(12):
-                time.sleep(LIMIT / 4)
+                time.sleep(LIMIT / 8)
                 wire.send(b"x")
             assert echo(wire.read_response()).body == b"x" * 12
 
     def while_the_application_does_not_wait() -> None:
         """The clock runs only in receive(): what the application's own work takes is no fault of the client."""
         with connect(hasty) as wire:
-            target = play(("sleep", LIMIT * 4), ("drain",), ("send", OK), ("send", body(b"ok")))
+            target = play(("sleep", LIMIT * 1.5), ("drain",), ("send", OK), ("send", body(b"ok")))
             wire.send(get(target, b"Content-Length: 5\r\n", method=b"POST") + b"hel")
-            time.sleep(LIMIT * 4)
+            time.sleep(LIMIT * 1.5)
             wire.send(b"lo")
             assert wire.read_response().body == b"ok"
 
     def while_the_application_works() -> None:
         with connect(hasty) as wire:
-            wire.send(post(b"hello", target=play(("drain",), ("sleep", 2.0), ("send", OK), ("send", body(b"ok")))))
+            wire.send(
+                post(b"hello", target=play(("drain",), ("sleep", LIMIT * 1.5), ("send", OK), ("send", body(b"ok"))))
+            )
             assert wire.read_response().body == b"ok"
 
     def while_the_application_waits_for_the_disconnect() -> None:
         """receive() after the whole body is no wait for a body."""
         with connect(hasty) as wire:
             wire.send(get(play(("send", start()), ("send", body(b"begun", True)), ("gone",))))
-            assert wire.is_closed(within=LIMIT * 4) is None
+            assert wire.is_closed(within=LIMIT * 1.5) is None
 
     def left_unread() -> None:
         with connect(hasty) as wire:
@@ -254,21 +259,23 @@ def test_a_body_that_does_not_come(hasty: Running) -> None:
 def test_idle_connections_are_closed_silently(hasty: Running) -> None:
     def after_one_answer() -> None:
         with connect(hasty) as wire:
+            since = time.monotonic()
             assert wire.request(GET).status == 200
-            assert ends_after(wire, KEEP_ALIVE, time.monotonic()) == b""
+            assert ends_after(wire, KEEP_ALIVE, since) == b""
 
     def after_many() -> None:
         with connect(hasty) as wire:
-            for _ in range(4):
+            for _ in range(5):
+                since = time.monotonic()
                 assert wire.request(GET).status == 200
-                time.sleep(KEEP_ALIVE / 2)
-            since = time.monotonic() - KEEP_ALIVE / 2
+                time.sleep(KEEP_ALIVE / 4)
             assert ends_after(wire, KEEP_ALIVE, since) == b""
 
     def after_an_answer_of_1_0() -> None:
         with connect(hasty) as wire:
+            since = time.monotonic()
             assert wire.request(get(b"/", b"Connection: keep-alive\r\n", b"1.0")).status == 200
-            assert ends_after(wire, KEEP_ALIVE, time.monotonic()) == b""
+            assert ends_after(wire, KEEP_ALIVE, since) == b""
 
     together(after_one_answer, after_many, after_an_answer_of_1_0)
 
@@ -285,7 +292,7 @@ def test_a_client_that_does_not_read(hasty: Running) -> None:
         with small_buffers(hasty) as wire:
             since = time.monotonic()
             wire.send(get(target))
-            call = wait_for_call(hasty, wire, timeout=WRITE + SLACK + 2)
+            call = wait_for_call(hasty, wire, timeout=WRITE + SLACK)
             assert time.monotonic() - since >= WRITE * 0.9
             assert call["outcome"] == "returned"
             with contextlib.suppress(TimeoutError):
@@ -296,17 +303,17 @@ def test_a_client_that_does_not_read(hasty: Running) -> None:
         with small_buffers(hasty) as wire:
             message = '("send", {"type": "http.response.body", "body": b"x" * 20_000_000, "more_body": True})'
             wire.send(get(play(("send", start()), message, ("gone",))))
-            call = wait_for_call(hasty, wire, timeout=WRITE + SLACK + 2)
+            call = wait_for_call(hasty, wire, timeout=WRITE + SLACK)
             assert call["received"][-1] == {"type": "http.disconnect"}
 
     def slow_but_moving() -> None:
         with small_buffers(hasty) as wire:
             wire.send(get(target))
-            deadline = time.monotonic() + WRITE * 3
+            deadline = time.monotonic() + WRITE * 2
             received = 0
             while time.monotonic() < deadline:
                 received += len(wire.sock.recv(65_536))
-                time.sleep(WRITE / 10)
+                time.sleep(WRITE / 20)
             while some := wire.sock.recv(1_000_000):
                 received += len(some)
                 if some.endswith(b"0\r\n\r\n"):
@@ -321,10 +328,10 @@ def test_the_last_octets_of_a_slow_reader(hasty: Running) -> None:
 
     def read_slowly(wire: Wire, size: int) -> None:
         received = wire.read_exactly(10)
-        deadline = time.monotonic() + KEEP_ALIVE + LIMIT + 1
+        deadline = time.monotonic() + KEEP_ALIVE + LIMIT + 0.5
         while time.monotonic() < deadline:
             received += wire.read_some()
-            time.sleep(0.02)
+            time.sleep(0.05)
         received += wire.read_until_close()
         assert received.startswith(b"HTTP/1.1 200 OK\r\n")
         assert len(received.partition(b"\r\n\r\n")[2]) == size
@@ -397,7 +404,6 @@ def test_zero_turns_a_timeout_off(parser: str, servers: Servers) -> None:
 
     def no_reading() -> None:
         with small_buffers(patient) as wire:
-            wire.timeout = 10
             wire.send(get(play(("send", start()), ("flood", 500, 10_000), ("send", body()))))
             time.sleep(2)
             assert len(wire.read_response().body) == 5_000_000
@@ -415,13 +421,15 @@ def test_the_defaults(servers: Servers) -> None:
             times_out(wire, 10, since)
 
     def first_octet(server: Running) -> None:
+        since = time.monotonic()
         with connect(server) as wire:
-            assert ends_after(wire, 10, time.monotonic()) == b""
+            assert ends_after(wire, 10, since) == b""
 
     def idle(server: Running) -> None:
         with connect(server) as wire:
+            since = time.monotonic()
             assert wire.request(GET).status == 200
-            assert ends_after(wire, 5, time.monotonic()) == b""
+            assert ends_after(wire, 5, since) == b""
 
     jobs = []
     for parser in PARSERS:
@@ -441,11 +449,11 @@ def test_a_tls_handshake_that_does_not_come(
 ) -> None:
     options = [*certificates.options, "--timeout-tls-handshake", "1"]
     server = uvicorn("app:app", "--http", parser, *options, cwd=Path(__file__).parent)
+    since = time.monotonic()
     with connect(server) as silent, connect(server) as halting:
-        since = time.monotonic()
         halting.send(b"\x16\x03\x01\x02\x00")
-        assert silent.is_closed(within=1 + SLACK)
-        assert halting.is_closed(within=1 + SLACK)
+        assert silent.is_closed(within=SLACK)
+        assert halting.is_closed(within=SLACK)
         assert time.monotonic() - since >= 0.9
     with Wire.connect(server, tls=certificates.context()) as wire:
         assert wire.request(GET).status == 200

@@ -52,7 +52,6 @@ def exercise(connect: Callable[[], Wire]) -> None:
         wire.send(get(b"/", b"Content-Length: 1000000\r\n", method=b"POST") + data)
         assert echo(wire.read_response()).body == data
     with connect() as wire:
-        wire.timeout = 20
         wire.send(get(BIG) * 2 + LAST)
         for _ in range(2):
             assert len(wire.read_response().body) == 6_553_600
@@ -105,7 +104,7 @@ def test_a_refusal_over_tls_ends_with_a_close_notify(tls: Running, certificates:
         wire.send(b"GET / HTTP/1.1\r\n\r\n")
         response = wire.read_response()
         assert response.status == 400
-        wire.sock.settimeout(5)
+        wire.sock.settimeout(wire.timeout)
         assert isinstance(wire.sock, ssl.SSLSocket)
         assert wire.sock.recv(1) == b""  # an end without it raises SSLEOFError
 
