@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from typing import Any
 
 _MIN_GAP = 0.05  # seconds; deadlines that lie closer together share a sweep
+_LATE = 0.01  # seconds; more is no matter of a timer's precision
 
 
 class Sweep:
@@ -48,7 +49,7 @@ class Sweep:
     def _run(self) -> None:
         self._timer = None
         now = self._loop.time()
-        if now - self._when > _MIN_GAP and not self._put_off:
+        if now - self._when > _LATE and not self._put_off:
             self._put_off = True
             self._arm(now + _MIN_GAP)
             return
