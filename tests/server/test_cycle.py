@@ -11,6 +11,7 @@ import pytest
 from uvicorn.server.cycle import AWAITING_START, COMPLETE, HEAD_HELD
 
 from .serving import (
+    DEADLINE,
     GET,
     LAST,
     LOOPS,
@@ -203,7 +204,7 @@ def test_every_framing(parser: str, version: str) -> None:
                     client = await served.connect()
             assert served.log == []
 
-    run(job(), within=60)
+    run(job())
 
 
 @EVENT_LOOPS
@@ -508,7 +509,7 @@ def test_a_logger_that_fails_costs_no_connection(capsys: pytest.CaptureFixture[s
 
 
 async def messages_of(receive: Any, count: int) -> list[Message]:
-    return [await asyncio.wait_for(receive(), 5) for _ in range(count)]
+    return [await asyncio.wait_for(receive(), DEADLINE) for _ in range(count)]
 
 
 def http(data: bytes = b"", more: bool = False) -> Message:
@@ -840,7 +841,7 @@ def test_who_was_told_of_the_disconnect_may_answer_once_more(loop: str) -> None:
             client = await served.connect()
             await client.send(GET)
             client.half_close()
-            await asyncio.wait_for(told.wait(), 5)
+            await asyncio.wait_for(told.wait(), DEADLINE)
             assert (await client.response()).body == b"data"
         assert errors == []
 

@@ -77,7 +77,7 @@ def live(app: Any, mode: str) -> LifespanOn:
             await lifespan.shutdown()
         return lifespan
 
-    return asyncio.run(asyncio.wait_for(main(), 5))
+    return asyncio.run(asyncio.wait_for(main(), 60))
 
 
 START, STOP = "Waiting for application startup.", "Waiting for application shutdown."

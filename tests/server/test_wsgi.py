@@ -12,7 +12,7 @@ import pytest
 
 from uvicorn.server.wsgi import Outbox, _WSGIMiddleware, build_environ
 
-DEADLINE = 10.0
+DEADLINE = 60.0
 
 
 def scope(**rest: Any) -> dict[str, Any]:
