@@ -45,7 +45,7 @@ class Served:
     """`app` behind a server of its own, until the `with` ends."""
 
     def __init__(self, app: App, ws: str = "websockets-sansio", *, uds: str | None = None, **options: Any) -> None:
-        quiet = {"log_config": None, "lifespan": "off", "timeout_graceful_shutdown": 5}
+        quiet = {"log_config": None, "lifespan": "off", "timeout_graceful_shutdown": 15}
         self.sock: socket.socket | None = None
         address: dict[str, Any] = {"uds": uds} if uds else {"port": 0}
         self.server = Server(Config(app, ws=ws, **address, **(quiet | options)))
@@ -71,7 +71,7 @@ class Served:
         logger.setLevel(logging.INFO)
         logger.addHandler(self.log)
         self._thread.start()
-        assert self._ready.wait(10), "the server did not start in 10 s"
+        assert self._ready.wait(60), "the server did not start in a minute"
         if not self.uds:
             self.port = self.server.servers[0].sockets[0].getsockname()[1]  # type: ignore[union-attr]
         return self
@@ -86,8 +86,8 @@ class Served:
 
     def stop(self) -> None:
         self.server.should_exit = True
-        self._thread.join(15)
-        assert not self._thread.is_alive(), f"the server did not stop in 15 s; its log: {self.log.lines}"
+        self._thread.join(60)
+        assert not self._thread.is_alive(), f"the server did not stop in a minute; its log: {self.log.lines}"
 
     def call(self, function: Callable[[], Any]) -> Any:
         """Run `function` in the loop of the server and return its result."""
@@ -96,7 +96,7 @@ class Served:
         async def run() -> Any:
             return function()
 
-        return asyncio.run_coroutine_threadsafe(run(), self.loop).result(10)
+        return asyncio.run_coroutine_threadsafe(run(), self.loop).result(60)
 
     @property
     def connections(self) -> set[Any]:
@@ -105,14 +105,14 @@ class Served:
     def lines(self, *, containing: str) -> list[str]:
         return [line for line in self.log.lines if containing in line]
 
-    def wait_for_line(self, text: str, timeout: float = 5) -> str:
+    def wait_for_line(self, text: str, timeout: float = 30) -> str:
         deadline = time.monotonic() + timeout
         while not (found := self.lines(containing=text)):
             assert time.monotonic() < deadline, f"no line with {text!r} in {timeout} s: {self.log.lines}"
             time.sleep(0.005)
         return found[0]
 
-    def wait_until(self, condition: Callable[[], bool], what: str, timeout: float = 5) -> None:
+    def wait_until(self, condition: Callable[[], bool], what: str, timeout: float = 30) -> None:
         deadline = time.monotonic() + timeout
         while not condition():
             assert time.monotonic() < deadline, f"not in {timeout} s: {what}; log: {self.log.lines}"
@@ -123,7 +123,7 @@ class Served:
         """What no client may cause: errors and tracebacks."""
         return [line for line in self.log.lines if line.startswith("ERROR") or "Traceback" in line]
 
-    def connect(self, *, timeout: float = 5, tls: Any = None) -> Client:
+    def connect(self, *, timeout: float = 30, tls: Any = None) -> Client:
         client = Client(Wire.connect(self.uds or self.port, timeout=timeout, tls=tls))
         self._clients.append(client)
         return client
@@ -256,7 +256,7 @@ class Client:
         assert result.rsv == 0, result
         return result.payload.decode() if result.opcode == TEXT else result.payload
 
-    def ended(self, within: float = 5) -> str | None:
+    def ended(self, within: float = 30) -> str | None:
         """Return how the connection ended, after reading out what was still to come."""
         self.wire.timeout = within
         self.wire.read_until_close()
@@ -335,7 +335,7 @@ class Recorder:
             return exc
         return None
 
-    def finished(self, timeout: float = 5) -> list[dict[str, Any]]:
+    def finished(self, timeout: float = 30) -> list[dict[str, Any]]:
         assert self.done.wait(timeout), f"the application did not return in {timeout} s; it saw {self.events}"
         return self.events
 

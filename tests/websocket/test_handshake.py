@@ -382,7 +382,7 @@ def test_a_client_that_leaves_before_the_answer_is_1006(engine: str) -> None:
     app = Recorder(script)
     with Served(app, engine) as served, served.connect() as client:
         client.wire.send(handshake())
-        assert app.opened.wait(5)
+        assert app.opened.wait(30)
         client.wire.close()
         assert app.finished()[1:] == [{"type": "websocket.disconnect", "code": 1006, "reason": ""}]
         assert served.errors == []

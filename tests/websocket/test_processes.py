@@ -44,14 +44,14 @@ def connect(server: Running) -> dict[Client, str]:
     """Open them all; returns the process that serves each."""
     clients = {}
     for _ in range(MANY):
-        client = Client(Wire.connect(server, timeout=15))
+        client = Client(Wire.connect(server, timeout=60))
         client.wire.send(handshake())
         assert client.read_handshake().status == 101
         clients[client] = client.message()
     return clients  # type: ignore[return-value]
 
 
-def closed(clients: list[Client], timeout: float = 20) -> Counter[tuple[int | None, str | None]]:
+def closed(clients: list[Client], timeout: float = 60) -> Counter[tuple[int | None, str | None]]:
     """Answer the close frame of each when it comes; returns the codes, and how the connections ended."""
     deadline = time.monotonic() + timeout
     found: Counter[tuple[int | None, str | None]] = Counter()
@@ -102,10 +102,10 @@ def test_one_worker_less_closes_those_of_its_own_with_1012(uvicorn: Callable[...
     clients = open_when_listening(server)
     share = Counter(clients.values())
     server.signal(signal.SIGTTOU)
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     leaving: list[Client] = []
     while not leaving:
-        assert time.monotonic() < deadline, "nobody was closed in 15 s"
+        assert time.monotonic() < deadline, "nobody was closed in a minute"
         leaving = [client for client in clients if client.wire.is_readable()]
         time.sleep(0.01)
     (pid,) = {clients[client] for client in leaving}
@@ -119,12 +119,12 @@ def test_one_worker_less_closes_those_of_its_own_with_1012(uvicorn: Callable[...
 
 
 def open_when_listening(server: Running) -> dict[Client, Any]:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while True:
         try:
             Wire.connect(server).close()
             break
         except OSError:
-            assert time.monotonic() < deadline, f"not listening in 15 s: {server.log}"
+            assert time.monotonic() < deadline, f"not listening in a minute: {server.log}"
             time.sleep(0.02)
     return connect(server)
