@@ -11,7 +11,7 @@ command -v ss >/dev/null || missing="$missing iproute2"
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     export DEBIAN_FRONTEND=noninteractive
     # shellcheck disable=SC2086  # a list of words
-    if { apt-get update -qq && apt-get install -qq -y --no-install-recommends $missing; } >/dev/null 2>&1; then
+    if { timeout 60 apt-get update -qq && timeout 180 apt-get install -qq -y --no-install-recommends $missing; } >/dev/null 2>&1; then
         echo "installed for the tests:$missing"
         exit 0
     fi

@@ -38,7 +38,7 @@ def sources(top: Path) -> dict[str, Path]:
     for folder, package in FOLDERS.items():
         for file in (top / folder).rglob("*"):
             relative = file.relative_to(top / folder)
-            linked = any(parent.is_symlink() for parent in [file, *file.parents])
+            linked = any((top / folder / step).is_symlink() for step in [relative, *relative.parents])
             if file.is_file() and "__pycache__" not in file.parts and not linked:
                 found[f"{package}/{relative.as_posix()}"] = file
     return found

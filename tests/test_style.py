@@ -32,7 +32,7 @@ def test_every_file_is_formatted():
 
 
 @needs("mypy")
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_types_agree():
     run("-m", "mypy")
 

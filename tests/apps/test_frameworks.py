@@ -50,7 +50,7 @@ class Served:
         self.running = Running(f"{name}_app:app", *options, cwd=tmp_path)
 
     def connect(self) -> Wire:
-        return Wire.connect(self.running, tls=self.tls, timeout=15)
+        return Wire.connect(self.running, tls=self.tls)
 
     def ask(self, *args, method: str = "GET") -> Response:
         with self.connect() as wire:
@@ -67,7 +67,7 @@ def served(request, framework, tmp_path, certificates):
     server = Served(framework, request.param, tmp_path, certificates)
     with server.running as running:
         ready = "Started server process" if framework in ("django", "wsgi") else "Application startup complete"
-        running.wait_for(ready, count=4, timeout=45)
+        running.wait_for(ready, count=4)
         running.wait_for("Uvicorn running on")
         yield server
 
@@ -81,7 +81,7 @@ def test_four_workers_serve_it_whole(served):
     errors_are_answered(served)
     head_has_no_body(served)
     many_requests_on_one_connection(served)
-    assert served.running.stop(timeout=45) == 0
+    assert served.running.stop() == 0
     assert served.running.descendants() == []
 
 
@@ -91,7 +91,7 @@ def every_worker_answers(served: Served) -> None:
     )
     with asking:
         for _ in range(60):
-            asking.wait_for_answers(20, timeout=30)
+            asking.wait_for_answers(20)
             pids = {json.loads(body)["pid"] for body in list(asking.report.bodies)}
             if len(pids) == 4:
                 break
@@ -150,7 +150,7 @@ def many_requests_on_one_connection(served: Served) -> None:
 def test_fastapi_validates_runs_threads_and_background_tasks(tmp_path, certificates):
     server = Served("fastapi", "tcp", tmp_path, certificates)
     with server.running as running:
-        running.wait_for("Application startup complete", count=4, timeout=45)
+        running.wait_for("Application startup complete", count=4)
         assert json.loads(server.ask("GET", "/threaded/7?q=x%20y").body) == {"number": 7, "q": "x y"}
         good = json.dumps({"name": "a", "price": 1.5}).encode()
         assert json.loads(server.ask("POST", "/item", good, "application/json").body) == {"name": "a", "price": 1.5}
@@ -161,7 +161,7 @@ def test_fastapi_validates_runs_threads_and_background_tasks(tmp_path, certifica
 def test_starlette_serves_files_and_mounted_routes(tmp_path, certificates):
     server = Served("starlette", "tcp", tmp_path, certificates)
     with server.running as running:
-        running.wait_for("Application startup complete", count=4, timeout=45)
+        running.wait_for("Application startup complete", count=4)
         assert server.ask("GET", "/source").body == (SERVED / "starlette_app.py").read_bytes()
         assert server.ask("GET", "/below/who").status == 200
         with server.connect() as wire:
@@ -171,7 +171,7 @@ def test_starlette_serves_files_and_mounted_routes(tmp_path, certificates):
 def test_access_lines_name_client_request_and_status(tmp_path, certificates):
     server = Served("starlette", "tcp", tmp_path, certificates)
     with server.running as running:
-        running.wait_for("Application startup complete", count=4, timeout=45)
+        running.wait_for("Application startup complete", count=4)
         server.ask("GET", "/who?a=%C3%A9")
         server.ask("GET", "/missing")
         # Two workers may have answered: each line comes when it comes.

@@ -40,7 +40,7 @@ def pids(running: Running, count: int) -> set[int]:
     """Ask over new connections until `count` processes have answered."""
     with LoadClient(("127.0.0.1", int(running.args[-1])), connections=4, keep_alive=False) as asking:
         for _ in range(60):
-            asking.wait_for_answers(10, timeout=30)
+            asking.wait_for_answers(10)
             found = {json.loads(body)["pid"] for body in list(asking.report.bodies)}
             if len(found) == count:
                 break

@@ -40,7 +40,7 @@ def test_the_page_the_upload_and_who_answers(tour):
 
 
 def test_a_stream_that_is_open_at_the_stop_ends_in_order(tour):
-    with Wire.connect(tour, timeout=10) as wire:
+    with Wire.connect(tour) as wire:
         wire.send(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
         begun = b""
         while b"data: " not in begun:

@@ -77,10 +77,10 @@ class Verdict:
 
 
 def play(url: str, cases: Iterable[str], timeout: float) -> list[Verdict]:
-    """Play the cases against `url`; AssertionError if the player crashes twice or takes over `timeout` seconds."""
+    """Play the cases against `url`; AssertionError if the player crashes thrice or takes over `timeout` seconds."""
     cases = list(cases)
     problem = ""
-    for _ in range(2):
+    for _ in range(3):
         try:
             done = subprocess.run(
                 [sys.executable, "-c", _PLAY, url, *cases], capture_output=True, text=True, timeout=timeout

@@ -120,7 +120,7 @@ def test_public_names_are_those_of_upstream():
 def test_submodules_are_attributes_after_one_import():
     program = "import uvicorn; uvicorn.config.LOGGING_CONFIG; uvicorn.logging.DefaultFormatter; uvicorn.server.Server"
     program += "; uvicorn.importer.import_from_string; uvicorn.protocols; uvicorn.middleware; uvicorn.lifespan"
-    ran = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=30)
+    ran = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=120)
     assert (ran.returncode, ran.stderr) == (0, "")
 
 

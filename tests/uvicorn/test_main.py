@@ -285,7 +285,7 @@ def test_help_and_version_import_no_server(option: str):
         "heavy = {'asyncio', 'ssl', 'logging', 'socket', 'uvloop', 'json', 'uvicorn.config', 'uvicorn.server'}"
         "\nprint(sorted(heavy & sys.modules.keys()))\n"
     )
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert ran.stdout.splitlines()[-1] == "[]", ran.stderr
 
 
@@ -299,11 +299,11 @@ def ends(tmp_path: Path, *arguments: str, source: str | None = None, **env: str)
     ran = subprocess.run(
         [sys.executable, "-m", "uvicorn", *arguments],
         cwd=tmp_path,
-        env=in_environment(**env),
+        env=in_environment(RES_OPTIONS="timeout:1 attempts:1", **env),  # resolv.conf(5)
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
     )
     return ran.returncode, ran.stderr
 
@@ -420,7 +420,7 @@ def test_check_shows_sources_and_exits_with_0_or_3(tmp_path: Path):
         env=in_environment(UVICORN_HOST="localhost"),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     rows = {tuple(line.split(None, 2)) for line in ran.stdout.splitlines()}
@@ -458,7 +458,7 @@ def test_check_exits_with_3_where_a_start_would_fail(tmp_path: Path, arguments: 
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
     )
     assert ran.returncode == 3, ran.stdout + ran.stderr
     assert any(found.startswith(line) for found in ran.stdout.splitlines()), ran.stdout
@@ -476,7 +476,7 @@ def script(tmp_path: Path, source: str) -> subprocess.CompletedProcess[str]:
         env=in_environment(UVICORN_PORT="1", UVICORN_LOG_LEVEL="nonsense"),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
     )
 
 
