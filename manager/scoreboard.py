@@ -173,8 +173,6 @@ class RowWriter:
         """Write which request is the oldest, and since when (monotonic); 0: there is none."""
         words, start = self._words, self._start
         nanoseconds = int(since * 1e9)
-        if words[start + _SINCE] == nanoseconds:
-            return
         words[start + _SINCE] = 0
         if nanoseconds:
             octets = text.encode(errors="replace")[:_TEXT_OCTETS]
