@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +30,8 @@ SETTINGS = re.compile(
 """Variables of whoever runs the tests that would change what is tested."""
 PYTHON = sys.executable
 
-_reserved: list[socket.socket] = []
+_RESERVATIONS = 256
+_reserved: deque[socket.socket] = deque()
 
 
 def free_port() -> int:
@@ -47,6 +49,8 @@ def free_port() -> int:
                 lock.close()
                 continue
             _reserved.append(lock)
+            if len(_reserved) > _RESERVATIONS:  # the tests of the oldest are long over
+                _reserved.popleft().close()
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

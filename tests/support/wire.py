@@ -309,7 +309,11 @@ class Wire:
 
     def is_readable(self) -> bool:
         """Whether octets or the end of the connection have arrived already."""
-        return bool(self._buffer) or self.ended is not None or bool(select.select([self.sock], [], [], 0)[0])
+        if self._buffer or self.ended is not None:
+            return True
+        poll = select.poll()  # select() fails where there are more than a thousand descriptors
+        poll.register(self.sock, select.POLLIN)
+        return bool(poll.poll(0))
 
     # -- ending --
 
