@@ -22,6 +22,13 @@ _TAIL = b"\x00\x00\xff\xff"
 _APPEND_TAIL_BELOW = 2048
 """Below this a copy with the tail is cheaper than a second call of zlib."""
 
+MAX_ENDS = 1000
+"""Blocks with BFINAL in one message, which has at most one per fragment where nobody means harm. Each costs two octets
+there, and here a new stream and a copy of what is left."""
+
+_WINDOW_SLACK = 4096
+"""Octets beyond the window that are kept before it is cut to size, so that not every small message moves it."""
+
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _PARAMETER = re.compile(rf'[ \t]*({_TOKEN})[ \t]*(?:=[ \t]*(?:({_TOKEN})|"((?:[^"\\]|\\.)*)")[ \t]*)?(;|,|\Z)')
 _BITS = {str(bits): bits for bits in range(8, 16)}
@@ -140,12 +147,16 @@ def _accept(parameters: list[tuple[str, str | None]]) -> Agreement | None:
 class Deflate:
     """The streams of one connection, on the server's side."""
 
-    __slots__ = ("_agreement", "_compressor", "_decompressor")
+    __slots__ = ("_agreement", "_compressor", "_decompressor", "_ends", "_window")
 
     def __init__(self, agreement: Agreement) -> None:
         self._agreement = agreement
         self._compressor: zlib._Compress | None = None
         self._decompressor: zlib._Decompress | None = None
+        # The last octets that were inflated, at least as many as the client's window has. zlib has them too but gives
+        # them to nobody, and forgets them with the end of its stream.
+        self._window = bytearray()
+        self._ends = 0  # of zlib's stream, in the message that is being inflated
 
     def deflate(self, payload: bytes) -> bytes:
         """Compress a whole message that is not empty."""
@@ -162,35 +173,49 @@ class Deflate:
 
         Raises InflatedTooBig before more than the limit is in memory (1 KiB can hold 1 MiB), and DeflateError.
         """
-        decompressor = self._decompressor
-        if decompressor is None:
-            decompressor = self._decompressor = zlib.decompressobj(wbits=-self._agreement.client_max_window_bits)
         try:
             if final and len(chunk) < _APPEND_TAIL_BELOW:
-                inflated = self._inflate(decompressor, chunk + _TAIL, limit)
+                inflated = self._inflate(chunk + _TAIL, limit)
             else:
-                inflated = self._inflate(decompressor, chunk, limit)
+                inflated = self._inflate(chunk, limit)
                 if final:
-                    assert self._decompressor is not None
-                    inflated += self._inflate(self._decompressor, _TAIL, limit - len(inflated))
+                    inflated += self._inflate(_TAIL, limit - len(inflated))
         except zlib.error as error:
             raise DeflateError(str(error)) from None
-        if final and self._agreement.client_no_context_takeover:
-            self._decompressor = None
+        if final:
+            self._ends = 0
+            if self._agreement.client_no_context_takeover:
+                self._decompressor = None
+                self._window.clear()
         return inflated
 
-    def _inflate(self, decompressor: zlib._Decompress, data: bytes, limit: int) -> bytes:
-        bits = self._agreement.client_max_window_bits
+    def _inflate(self, data: bytes, limit: int) -> bytes:
         inflated = b""
         while True:
-            inflated += decompressor.decompress(data, limit + 1 - len(inflated))
+            decompressor = self._decompressor
+            if decompressor is None:
+                bits = self._agreement.client_max_window_bits
+                decompressor = self._decompressor = zlib.decompressobj(wbits=-bits, zdict=bytes(self._window))
+            part = decompressor.decompress(data, limit + 1 - len(inflated))
+            inflated = inflated + part if inflated else part
             if len(inflated) > limit:
                 raise InflatedTooBig
+            self._remember(part)
             if not decompressor.eof:
                 return inflated
-            # A block with BFINAL (RFC 7692 7.2.3.4) ends zlib's stream but not the message. The next stream knows
-            # the window of this part; an older one would have to be kept for every connection.
+            # A block with BFINAL (RFC 7692 7.2.3.4) ends zlib's stream, but neither the message nor the window, which
+            # what follows may refer to.
+            self._decompressor = None
+            self._ends += 1
+            if self._ends > MAX_ENDS:
+                raise DeflateError(f"more than {MAX_ENDS} blocks with BFINAL in a message")
             data = decompressor.unused_data
-            window = inflated[-(1 << bits) :]
-            decompressor = zlib.decompressobj(wbits=-bits, zdict=window) if window else zlib.decompressobj(wbits=-bits)
-            self._decompressor = decompressor
+
+    def _remember(self, part: bytes) -> None:
+        window, size = self._window, 1 << self._agreement.client_max_window_bits
+        if len(part) >= size:
+            window[:] = part[-size:]
+            return
+        window += part
+        if len(window) > size + _WINDOW_SLACK:
+            del window[:-size]
