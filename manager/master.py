@@ -17,6 +17,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
+from uvicorn import log_config
 from uvicorn.errors import UsersError
 from uvicorn.listeners import Listener, running_lines
 
@@ -86,6 +87,8 @@ class Master:
         """Serve until told to stop; return the exit code."""
         config = self._source.config
         with contextlib.ExitStack() as stack:
+            stack.callback(setattr, log_config, "worker", log_config.worker)
+            log_config.worker = "master"
             stack.callback(self._close)
             stack.enter_context(self._inbox.listening(tuple(COMMANDS)))
             self._loop.watch(self._inbox, Rank.SIGNALS, self._on_signals)

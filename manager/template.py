@@ -17,6 +17,7 @@ import threading
 import warnings
 from typing import TYPE_CHECKING, NoReturn
 
+from uvicorn import log_config
 from uvicorn.settings import Settings
 
 from . import titles, worker_main
@@ -49,6 +50,7 @@ def live(recipe: Recipe, channel: Channel, *, bare: bool = False) -> NoReturn:
     for number in OF_THE_FAMILY:
         signal.signal(number, signal.SIG_IGN)  # the end of the channel is what ends a template
     signal.pthread_sigmask(signal.SIG_UNBLOCK, OF_THE_FAMILY)  # until now they would have killed it
+    log_config.worker = "template"
     channel.setblocking(True)
     die_with_parent(recipe.master)
     os.chdir(recipe.directory)

@@ -13,6 +13,8 @@ import traceback
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from uvicorn import log_config
+
 from . import logs, signals, titles, witness
 from .balance import Balance
 from .channel import Channel
@@ -73,7 +75,8 @@ def _become_a_worker(recipe: Recipe, fork: Fork, channel: Channel, between: int)
             signal.signal(number, signals.nothing if number in signals.FOR_THE_MASTER else signal.SIG_DFL)
     for name in NOT_OURS:
         os.environ.pop(name, None)
-    os.environ["UVICORN_WORKER"] = str(fork.slot)
+    os.environ["UVICORN_WORKER"] = log_config.worker = str(fork.slot)
+    log_config.number_records()
     titles.set_title(f"worker {fork.slot}", recipe.name)
     random.seed()  # else all workers would draw what the template would have drawn
     if not wait_for_adoption(between, recipe.master):

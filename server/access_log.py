@@ -22,6 +22,7 @@ from types import FunctionType
 from typing import Any, TextIO
 from urllib.parse import quote
 
+from uvicorn.log_config import makes_plain_records
 from uvicorn.logging import AccessFormatter
 
 from .utils import get_client_addr, get_path_with_query_string, printable_query
@@ -90,7 +91,7 @@ class _Plain:
         found = _functions()
         if found != self._seen:
             self._seen = found
-            self._verdict = found[0] is logging.LogRecord and all(map(_is_plain, found[1:]))
+            self._verdict = makes_plain_records(found[0]) and all(map(_is_plain, found[1:]))
         return self._verdict
 
 

@@ -321,6 +321,7 @@ class Config:
     def configure_logging(self) -> None:
         """Set up logging as log_config, log_level, access_log and use_colors say. Children call it again."""
         logging.addLevelName(TRACE_LOG_LEVEL, "TRACE")
+        logs.number_records()
         if isinstance(self.log_config, dict) and self.use_colors in (True, False):
             self.log_config = logs.with_colours(self.log_config, bool(self.use_colors))
         if self.log_config is not None:

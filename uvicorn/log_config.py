@@ -11,6 +11,12 @@ from typing import IO, Any
 from uvicorn.errors import ConfigError
 from uvicorn.settings import LOG_LEVELS
 
+worker = "-"
+"""What log records say of the process that makes them: the number of a worker, "master", "template"; else "-"."""
+
+_factories: dict[Any, Any] = {}
+"""The record factories that were made here, each with the one that it asks."""
+
 LogConfig = dict[str, Any] | str | os.PathLike[str] | RawConfigParser | IO[Any]
 
 
@@ -28,6 +34,26 @@ def apply(log_config: LogConfig) -> None:
         logging.config.dictConfig(log_config)
     else:
         _apply_file(log_config)
+
+
+def number_records() -> None:
+    """Give every log record of this process an attribute `worker`, so that any format may have %(worker)s."""
+    before = logging.getLogRecordFactory()
+    if before in _factories:
+        return
+
+    def make_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = before(*args, **kwargs)
+        record.worker = worker
+        return record
+
+    _factories[make_record] = before
+    logging.setLogRecordFactory(make_record)
+
+
+def makes_plain_records(factory: Any) -> bool:
+    """Say whether records of this factory are those of the standard library, but for our attribute."""
+    return _factories.get(factory, factory) is logging.LogRecord
 
 
 def level_number(level: str | int) -> int:
