@@ -27,6 +27,8 @@ async def app(scope, receive, send):
 async def lifespan(receive, send):
     await receive()
     await asyncio.sleep(float(os.environ.get("STARTUP", "0")))
+    while "GATE" in os.environ and not os.path.exists(os.environ["GATE"]):
+        await asyncio.sleep(0.02)
     if os.environ.get("BROKEN") == "lifespan" or os.path.exists("broken"):
         await send({"type": "lifespan.startup.failed", "message": "broken on purpose"})
         return

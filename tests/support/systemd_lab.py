@@ -8,10 +8,12 @@ the network are the host's, so a server inside answers on the host's loopback. R
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -122,6 +124,23 @@ class Lab:
         """Properties of a unit."""
         printed = self.systemctl("show", unit, f"--property={','.join(names)}")
         return dict(line.split("=", 1) for line in printed.splitlines() if "=" in line)
+
+    @property
+    def init(self) -> int:
+        """The pid of its systemd, outside."""
+        assert self._init is not None
+        return self._init
+
+    def seen(self, path: str) -> str:
+        """Where a path inside is seen outside."""
+        return f"/proc/{self.init}/root{path}"
+
+    def exposure(self, unit: str, *options: str, as_user: Sequence[str] = ()) -> float:
+        """What `systemd-analyze security` gives a unit, from 0 to 10; `as_user`: the command that becomes its user."""
+        table = self.run(*as_user, "systemd-analyze", *options, "security", "--no-pager", unit)
+        found = re.search(r"Overall exposure level for .*: ([\d.]+)", table)
+        assert found, table
+        return float(found[1])
 
     def journal(self) -> str:
         return self.run("journalctl", "--no-pager", "-o", "cat", check=False)
