@@ -17,7 +17,7 @@ def spawn(code: str) -> Process:
 
 
 def ended(process: Process) -> ExitStatus:
-    readable, _, _ = select.select([process], [], [], 10)
+    readable, _, _ = select.select([process], [], [], 60)
     assert readable, "a dead process makes its pidfd readable"
     status = process.reap()
     process.close()
@@ -85,7 +85,7 @@ def test_passed_descriptors_keep_their_number_and_stay_closed_on_exec_here():
 
 def run(code: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

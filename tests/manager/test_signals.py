@@ -17,7 +17,7 @@ def test_signals_come_as_something_to_read_and_handlers_are_restored():
     with inbox.listening((signal.SIGUSR1, signal.SIGUSR2)):
         os.kill(os.getpid(), signal.SIGUSR1)
         os.kill(os.getpid(), signal.SIGUSR2)
-        assert select.select([inbox], [], [], 5)[0]
+        assert select.select([inbox], [], [], 60)[0]
         assert inbox.read() == [signal.SIGUSR1, signal.SIGUSR2]
         assert inbox.read() == []
     assert signal.getsignal(signal.SIGUSR1) is before

@@ -1,3 +1,4 @@
+import os
 import socket
 
 import pytest
@@ -9,7 +10,7 @@ from uvicorn.manager.systemd import Notifier
 def listener(tmp_path):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind(str(tmp_path / "notify"))
-        sock.settimeout(5)
+        sock.settimeout(60)
         yield sock, {"NOTIFY_SOCKET": str(tmp_path / "notify")}
 
 
@@ -21,9 +22,9 @@ def test_ready_is_one_datagram(listener):
 
 def test_an_abstract_address_works():
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.bind("\0uvicorn-test-notify")
-        sock.settimeout(5)
-        Notifier({"NOTIFY_SOCKET": "@uvicorn-test-notify"}).stopping()
+        sock.bind(f"\0uvicorn-test-notify-{os.getpid()}")
+        sock.settimeout(60)
+        Notifier({"NOTIFY_SOCKET": f"@uvicorn-test-notify-{os.getpid()}"}).stopping()
         assert sock.recv(99) == b"STOPPING=1"
 
 
