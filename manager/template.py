@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NoReturn
 from uvicorn import log_config
 from uvicorn.settings import Settings
 
-from . import titles, worker_main
+from . import prologue, titles, worker_main
 from .channel import Channel
 from .credentials import Credentials
 from .messages import PROTOCOL, Fork, Forked, Loaded, NotForked, NotLoaded
@@ -68,8 +68,13 @@ def live(recipe: Recipe, channel: Channel, *, bare: bool = False) -> NoReturn:
     config = as_root or prepare(recipe)
     if recipe.preload and not bare:
         config = load_application(recipe, config, channel)
-        if threads := [one.name for one in threading.enumerate() if one is not threading.main_thread()]:
-            start_again_without(threads, recipe, channel)
+        if threads := _other_threads():
+            logger.warning(
+                "The application starts threads at its import (%s); --preload cannot share it. Each worker imports it "
+                "instead; start threads in the lifespan to share it",
+                ", ".join(threads),
+            )
+            start_again_bare(recipe, channel)
         if (count := len(os.listdir("/proc/self/task"))) > 1:
             # Said here once, in words that help; Python 3.12 would say it again at every fork.
             warnings.filterwarnings("ignore", message=".*fork", category=DeprecationWarning)
@@ -78,6 +83,10 @@ def live(recipe: Recipe, channel: Channel, *, bare: bool = False) -> NoReturn:
                 "do not have them. If a worker hangs in that library, serve without --preload",
                 count - 1,
             )
+    elif config is not None and isinstance(config.app, str) and not bare:
+        prologue.do_first_imports(config.app, recipe.sys_path, recipe.late_paths)
+        if _other_threads():
+            start_again_bare(recipe, channel)
     # What is here now lives as long as the workers. Collected once and then left alone, its pages stay shared: the
     # collector writes into every object that it looks at.
     gc.collect()
@@ -119,13 +128,12 @@ def load_application(recipe: Recipe, prepared: Config | None, channel: Channel) 
     os._exit(worker_main.STARTUP_FAILURE)
 
 
-def start_again_without(threads: list[str], recipe: Recipe, channel: Channel) -> NoReturn:
+def _other_threads() -> list[str]:
+    return [one.name for one in threading.enumerate() if one is not threading.main_thread()]
+
+
+def start_again_bare(recipe: Recipe, channel: Channel) -> NoReturn:
     """Become a template without the application: a fork would copy the locks of its threads, and not the threads."""
-    logger.warning(
-        "The application starts threads at its import (%s); --preload cannot share it. Each worker imports it instead; "
-        "start threads in the lifespan to share it",
-        ", ".join(threads),
-    )
     recipe_fd = recipe.to_file()
     for fd in (recipe_fd, channel.fileno(), recipe.voice, recipe.board, *recipe.listeners):
         os.set_inheritable(fd, True)
