@@ -20,6 +20,7 @@ from typing import NoReturn
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_GET_CHILD_SUBREAPER = 37
+_MADV_DONTNEED = 4
 
 AVAILABLE = sys.platform == "linux" and hasattr(os, "pidfd_open") and hasattr(os, "memfd_create")
 """Whether this system has what a master needs."""
@@ -263,9 +264,21 @@ def reap_stranger(pid: int) -> None:
 
 
 def return_memory() -> None:
-    """Give back to the kernel what the allocator keeps of freed memory, where the C library can."""
+    """Give back to the kernel what was needed to start, where the C library and the kernel can.
+
+    That is what the allocator keeps of freed memory, and the code of libraries that ran once: the import of `ssl` walks
+    through three megabytes of OpenSSL. What is needed again is mapped again from the page cache.
+    """
+    libc = _libc()
     with contextlib.suppress(AttributeError):
-        _libc().malloc_trim(0)
+        libc.malloc_trim(0)
+    with contextlib.suppress(OSError, AttributeError), open("/proc/self/maps") as maps:
+        for line in maps:
+            addresses, access, _, _, _, *name = line.split(maxsplit=5)
+            # Code only. Data that the loader has relocated is readable only, too, and would be lost.
+            if access == "r-xp" and name and name[0].startswith("/"):
+                start, end = (int(address, 16) for address in addresses.split("-"))
+                libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_DONTNEED)
 
 
 def _prctl(option: int, value: int) -> None:
