@@ -38,7 +38,7 @@ def program(name: str) -> str:
     pytest.skip(f"{name} is not installed")
 
 
-def get(address: Address | Running, path: str = "/", *, headers: str = "", timeout: float = 10, **kw: Any) -> Response:
+def get(address: Address | Running, path: str = "/", *, headers: str = "", timeout: float = 30, **kw: Any) -> Response:
     """Ask on a connection of its own."""
     with Wire.connect(address, timeout=timeout, **kw) as wire:
         return wire.request(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}Connection: close\r\n\r\n".encode())
@@ -48,7 +48,7 @@ def get_json(address: Address | Running, path: str, **kw: Any) -> Any:
     return json.loads(get(address, path, **kw).body)
 
 
-def until(check: Callable[[], T | None], what: str, timeout: float = 15, log: Callable[[], str] = str) -> T:
+def until(check: Callable[[], T | None], what: str, timeout: float = 60, log: Callable[[], str] = str) -> T:
     """Ask until the answer is neither None nor False, or empty; there is no event for what another program does."""
     deadline = time.monotonic() + timeout
     while not (found := check()):
@@ -58,7 +58,7 @@ def until(check: Callable[[], T | None], what: str, timeout: float = 15, log: Ca
     return found
 
 
-def pids(address: Address | Running, count: int, timeout: float = 15, without: set[int] | None = None) -> set[int]:
+def pids(address: Address | Running, count: int, timeout: float = 60, without: set[int] | None = None) -> set[int]:
     """Ask on new connections until `count` different processes have answered, none of those in `without`.
 
     On several at a time: where one worker has less to do than the others, it takes every connection that comes alone.
@@ -69,7 +69,7 @@ def pids(address: Address | Running, count: int, timeout: float = 15, without: s
 
     def enough() -> set[int] | None:
         with contextlib.ExitStack() as stack, contextlib.suppress(OSError, WireError):
-            wires = [stack.enter_context(Wire.connect(address, timeout=10)) for _ in range(4 * count)]
+            wires = [stack.enter_context(Wire.connect(address)) for _ in range(4 * count)]
             seen.update(int(wire.request(request).body) for wire in wires)
             seen.difference_update(without or ())
         return seen if len(seen) >= count else None
