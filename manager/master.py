@@ -78,6 +78,7 @@ class Master:
         self._wake_at = -math.inf
         self._limits = limits(source.config)
         self._notifier = Notifier({} if hosted else None)
+        self._failure = ""  # of the last reload, for the status
         self._stop_at = math.inf
         self._had_terminal = not hosted and has_terminal()
 
@@ -170,6 +171,7 @@ class Master:
         if before.phase is not Phase.STEADY and wish.phase is Phase.STEADY:
             report.reloaded(self._crew.ready, wish.target, now - self._rollout_began)
             self._notifier.ready()
+            self._failure = ""
             self._elders.retire(now, self._limits)
         if not self.established and not wish.stop:
             ready_slots = {w.slot for w in self._crew if w.state is State.READY}
@@ -177,7 +179,9 @@ class Master:
             if self.established:
                 self._notifier.ready()
         partial = ", partial" if wish.phase is Phase.HALTED else ""
-        self._notifier.status(f"{self._crew.ready} of {wish.wanted} workers ready, generation {wish.target}{partial}")
+        self._notifier.status(
+            f"{self._crew.ready} of {wish.wanted} workers ready, generation {wish.target}{partial}{self._failure}"
+        )
         used = {worker.generation for worker in self._crew}
         self._crew.nursery.retain(set() if wish.stop else wish.generations, used)
 
@@ -268,6 +272,11 @@ class Master:
             self._source.reload()
         except UsersError as error:
             logger.error("Cannot reload: %s; the running workers stay", error)
+            self._failure = ", the last reload failed"
+            if self.established:
+                self._notifier.reloading(time.monotonic())  # whoever asked waits for the begin and the end of it
+                if self.wish.phase in (Phase.STEADY, Phase.HALTED):
+                    self._notifier.ready()
             return
         config = self._source.config
         self._limits = limits(config)
@@ -296,6 +305,7 @@ class Master:
             return
         older = sum(worker.generation != generation for worker in self._crew)
         report.rollout_failed(before, self.wish, reason, older)
+        self._failure = ", the last reload failed"
         if self.wish.phase in (Phase.STEADY, Phase.HALTED):
             self._notifier.ready()
 

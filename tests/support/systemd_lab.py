@@ -131,6 +131,10 @@ class Lab:
         assert self._init is not None
         return self._init
 
+    @property
+    def version(self) -> int:
+        return int(self.run("systemctl", "--version").split()[1])
+
     def seen(self, path: str) -> str:
         """Where a path inside is seen outside."""
         return f"/proc/{self.init}/root{path}"
