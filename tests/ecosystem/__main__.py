@@ -96,6 +96,8 @@ def main() -> None:
     parser.add_argument("words", nargs="*", help="only cases whose name contains one of these")
     parser.add_argument("--keep", action="store_true", help="take the environments of an earlier run")
     args = parser.parse_args()
+    # A shell has it ignored in what it starts in the background, and all that we start would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     wanted = [case for case in CASES if not args.words or any(word in case.name for word in args.words)]
     rows, failures = [], []
     with TemporaryDirectory(prefix="ecosystem-wheel-") as folder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import re
 import socket
+import time
 from collections.abc import Callable
 from contextlib import closing
 
@@ -44,20 +45,31 @@ def talks_websocket(path: str) -> Question:
 
 def open_stream(port: int, path: str) -> socket.socket:
     """Return a connection on which the answer to a GET has begun."""
+    return _stream(port, path)[0]
+
+
+def _stream(port: int, path: str) -> tuple[socket.socket, bytes]:
+    """Return the connection, and what came of the answer: its head at least."""
     sock = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
     sock.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: text/event-stream\r\n\r\n".encode())
-    head = sock.recv(65536)
-    assert b" 200 " in head, f"GET {path}: {head[:200]!r}"
-    return sock
+    received = b""
+    while b"\r\n\r\n" not in received:
+        data = sock.recv(65536)
+        assert data, f"GET {path}: the connection ended after {received[:200]!r}"
+        received += data
+    assert b" 200 " in received, f"GET {path}: {received[:200]!r}"
+    return sock, received
 
 
 def serves_events(path: str, text: str) -> Question:
     """A stream of events begins, and this text comes in it."""
 
     def ask(port: int) -> None:
-        with open_stream(port, path) as sock:
-            received = b""
+        deadline = time.monotonic() + PATIENCE
+        sock, received = _stream(port, path)
+        with sock:
             while text.encode() not in received:
+                assert time.monotonic() < deadline, f"GET {path}: no {text!r} in {received[:500]!r}"
                 data = sock.recv(65536)
                 assert data, f"GET {path}: the stream ended after {received[:200]!r}"
                 received += data

@@ -158,6 +158,26 @@ ChangeReload(config, target=server.run, sockets=[sock]).run()
     assert server.stop() == 0
 
 
+def test_signals_that_come_late_do_not_break_into_the_end_of_a_child(program):
+    """Ctrl-C reaches the child by the terminal and by the reloader; the second may come when its server has ended."""
+    definitions = """
+class Late(uvicorn.Server):
+    def run(self, sockets=None):
+        super().run(sockets=sockets)
+        import os, signal
+        for number in (signal.SIGTERM, signal.SIGINT):
+            os.kill(os.getpid(), number)
+        print("ended in order", flush=True)
+"""
+    lines = "ChangeReload(config, target=Late(config).run, sockets=[sock]).run()"
+    server = program(definitions, lines, config="reload=True")
+    assert get(server) == "one"
+    os.killpg(server.pid, signal.SIGINT)
+    assert server.wait() == 0
+    server.wait_for("^ended in order$")
+    assert "Traceback" not in server.log
+
+
 def test_litellm_patches_the_files_that_are_looked_at(program, tmp_path):
     definitions = """
 from pathlib import Path

@@ -45,8 +45,8 @@ def main(fd: int) -> None:
 
 
 def _run(prepare: dict[str, Any], order: dict[str, Any], link: Link) -> None:
-    signal.signal(signal.SIGTERM, _leave)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
     sys.path[:] = prepare["sys_path"]
     importlib.invalidate_caches()  # directories may have been read before a file was added
     import uvicorn.main  # noqa: F401  (found by its name in sys.modules: the attribute is the command)
@@ -54,6 +54,8 @@ def _run(prepare: dict[str, Any], order: dict[str, Any], link: Link) -> None:
     surroundings = Surroundings()
 
     def on_ready() -> None:
+        global _has_served
+        _has_served = True
         modules = installed_modules() if surroundings.are_unchanged() else []
         link.send({"ready": os.getpid(), "modules": modules})
 
@@ -91,9 +93,18 @@ def _end_waiting(number: int, frame: FrameType | None) -> NoReturn:
     os._exit(0)
 
 
-def _leave(number: int, frame: FrameType | None) -> NoReturn:
-    """End by SIGTERM as at the end of a program: what the application registered with atexit runs."""
-    raise SystemExit(0)
+_has_served = False
+"""The server has told that it is ready: from then on signals are its matter, and its end is ours."""
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """End as at the end of a program: what the application registered with atexit runs.
+
+    Not once there was a server: a signal that comes when that has given the handlers back, or that it raises again,
+    would only break into the end of the event loop.
+    """
+    if not _has_served:
+        raise SystemExit(0)
 
 
 def _end_with_parent(parent: int) -> None:
