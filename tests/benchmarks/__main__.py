@@ -3,6 +3,7 @@
     python -m tests.benchmarks                     everything, all servers; about an hour
     python -m tests.benchmarks --quick             everything, one second and one round each: does it still work?
     python -m tests.benchmarks http --only hello,connect --servers ours,upstream
+    python -m tests.benchmarks websocket           echoes on WebSockets, memory per idle one
     python -m tests.benchmarks idle                memory, memory per connection, wake-ups
     python -m tests.benchmarks startup             time to the first answer, memory of a tree
     python -m tests.benchmarks command             time of --help and --version
@@ -20,7 +21,6 @@ import datetime
 import json
 import os
 import platform
-import resource
 import shutil
 import statistics
 import subprocess
@@ -31,11 +31,12 @@ from typing import Any
 
 from tests.support.processes import free_port
 
-from . import report
+from . import report, websocket_echo
 from .peers import Peer, Wanted, every
-from .scenarios import SCENARIOS, Scenario
+from .scenarios import ECHOES, SCENARIOS, Scenario
 from .servers import (
     APPS,
+    allow_open_files,
     open_connections,
     pinned,
     proportional_set_size,
@@ -89,10 +90,7 @@ def measure_http(args: argparse.Namespace, peers: list[Peer]) -> dict[str, Any]:
 
 
 def measure_idle(args: argparse.Namespace, peers: list[Peer]) -> dict[str, dict[str, float]]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    enough = CONNECTIONS + 1000
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, enough), hard), hard))
-    count = min(CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 500)
+    count = min(CONNECTIONS, allow_open_files(CONNECTIONS + 1000) - 500)
     labels = {
         "memory": "memory of one process or worker tree, MiB",
         "connection": f"memory per idle connection, KiB (of {count:,})",
@@ -158,8 +156,13 @@ def measure_command(args: argparse.Namespace, peers: list[Peer]) -> dict[str, di
     return results
 
 
+def measure_websocket(args: argparse.Namespace, peers: list[Peer]) -> dict[str, Any]:
+    return websocket_echo.measure(args, peers, say)
+
+
 MEASURES = {
     "http": measure_http,
+    "websocket": measure_websocket,
     "idle": measure_idle,
     "startup": measure_startup,
     "command": measure_command,
@@ -200,7 +203,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("file", nargs="?", type=Path, help="results to report")
     parser.add_argument("--into", type=Path, help="the document that `report` writes its tables into")
     parser.add_argument("--quick", action="store_true", help="one round of one second: proves that it runs")
-    parser.add_argument("--only", type=words, default=[], metavar="NAMES", help="scenarios of http")
+    parser.add_argument("--only", type=words, default=[], metavar="NAMES", help="scenarios of http, websocket")
     parser.add_argument("--servers", type=words, default=[], metavar="NAMES", help=f"of {', '.join(every())}")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0, help="of one run")
@@ -211,8 +214,9 @@ def parse() -> argparse.Namespace:
     args = parser.parse_args()
     if args.quick:
         args.rounds, args.seconds, args.warm_up = 1, 1.0, 1.0
-    if unknown := set(args.only) - {scenario.name for scenario in SCENARIOS}:
-        parser.error(f"no such scenario: {', '.join(unknown)}; there are {', '.join(s.name for s in SCENARIOS)}")
+    known = [scenario.name for scenario in (*SCENARIOS, *ECHOES)]
+    if unknown := set(args.only).difference(known):
+        parser.error(f"no such scenario: {', '.join(unknown)}; there are {', '.join(known)}")
     if unknown := set(args.servers) - every().keys():
         parser.error(f"no such server: {', '.join(unknown)}; there are {', '.join(every())}")
     return args

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .scenarios import SCENARIOS
+from .scenarios import ECHOES, SCENARIOS
 
-TITLES = {scenario.name: scenario.title for scenario in SCENARIOS}
+TITLES = {scenario.name: scenario.title for scenario in (*SCENARIOS, *ECHOES)}
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
@@ -33,11 +33,11 @@ def ratio(ours: float | None, theirs: float | None) -> str:
     return f"{ours / theirs:.2f}" if ours and theirs else "-"
 
 
-def http_tables(results: Mapping[str, Any]) -> list[str]:
-    scenarios = results["http"]
-    servers = [name for name in results["servers"] if any(name in found for found in scenarios.values())]
+def rate_tables(title: str, scenarios: Mapping[str, Any], every: Sequence[str]) -> list[str]:
+    """`scenarios`: name -> server -> runs, each with `rate` and `p99` in microseconds."""
+    servers = [name for name in every if any(name in found for found in scenarios.values())]
     others = [name for name in servers if name != "ours"]
-    header = ["Requests per second", *servers, *(f"ours / {name}" for name in others)]
+    header = [title, *servers, *(f"ours / {name}" for name in others)]
     speeds, tails = [], []
     for name, found in scenarios.items():
         rates = {server: [run["rate"] for run in found[server]] for server in found}
@@ -52,11 +52,25 @@ def http_tables(results: Mapping[str, Any]) -> list[str]:
         for name, found in scenarios.items()
         for server in found
         for run in found[server]
-        if any(run["errors"].values())
+        if any(run.get("errors", {}).values())
     ]
     parts = [table(header, speeds), table(["99th percentile, milliseconds", *servers], tails)]
     if failed:
         parts.append("Errors that wrk counted:\n\n" + "\n".join(f"- {line}" for line in failed))
+    return parts
+
+
+def echo_tables(found: Mapping[str, Any], servers: Sequence[str]) -> list[str]:
+    parts = []
+    if found["echo"]:
+        parts += rate_tables("Echoes per second", found["echo"], servers)
+        spent = {
+            TITLES[name]: {server: statistics.median(run["cpu"] for run in runs) for server, runs in runs_of.items()}
+            for name, runs_of in found["echo"].items()
+        }
+        parts.append(value_table("Processor time per echo, microseconds", spent, servers))
+    if found["idle"]:
+        parts.append(value_table("Idle WebSockets", found["idle"], servers))
     return parts
 
 
@@ -87,7 +101,12 @@ def markdown(results: Mapping[str, Any]) -> str:
             f"server on core {load['server_core']}, the load on core {load['client_core']}. Shown: the median, and "
             "± half the distance of the extremes."
         )
-        parts += http_tables(results)
+        parts += rate_tables("Requests per second", results["http"], [*results["servers"]])
+    if "websocket" in results:
+        parts.append(
+            "WebSockets: 16 connections, one message of each on its way, no compression; our own client in one process."
+        )
+        parts += echo_tables(results["websocket"], [*results["servers"]])
     for key, title in (("idle", "Idle"), ("startup", "Start"), ("command", "Command, seconds")):
         if key in results:
             parts.append(value_table(title, results[key], results["servers"]))

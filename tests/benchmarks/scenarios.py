@@ -33,3 +33,23 @@ SCENARIOS = [
     Scenario("pipeline", "Pipelining, 16 deep", script="pipeline.lua"),
     Scenario("h11", "Hello world, `--http h11`", http="h11"),
 ]
+
+
+@dataclass(frozen=True)
+class Echo:
+    """A message that comes back on a WebSocket."""
+
+    name: str
+    title: str
+    size: int
+    """Octets."""
+    opcode: int
+    """1: text, 2: bytes."""
+
+
+ECHOES = [
+    Echo("ws32text", "Echo of 32 B of text", 32, 1),
+    Echo("ws32bytes", "Echo of 32 B", 32, 2),
+    Echo("ws64ktext", "Echo of 64 KiB of text", 65536, 1),
+    Echo("ws64kbytes", "Echo of 64 KiB", 65536, 2),
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import shutil
 import socket
 import time
@@ -82,3 +83,10 @@ def open_connections(port: int, count: int) -> list[socket.socket]:
                 raise RuntimeError("not answered")
         found += [wire.sock for wire in batch]
     return found
+
+
+def allow_open_files(wanted: int) -> int:
+    """Raise the limit of open files, of this process and of servers that it starts; returns what it is now."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, wanted), hard), hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
