@@ -250,8 +250,8 @@ def _departures(workers: Sequence[WorkerView], wish: Wish) -> dict[int, Order]:
                 surplus.append(worker)
     allowed = max(0, len(ready) - wish.wanted)
     orders |= {w.id: Order.RETIRE for w in surplus[:allowed]}
-    if wish.surge == 0 and not surplus:
-        orders |= _stop_first(workers, ready, holders, wish)
+    if wish.surge == 0 and (not surplus or allowed == 0):
+        orders |= _stop_first(workers, ready, holders, surplus, wish)
 
     # A drain that lasts must not hold up the next restart, nor may drains pile up.
     draining = [w for w in workers if w.state is State.DRAINING and w.slot <= wish.wanted]
@@ -261,12 +261,22 @@ def _departures(workers: Sequence[WorkerView], wish: Wish) -> dict[int, Order]:
 
 
 def _stop_first(
-    workers: Sequence[WorkerView], ready: Sequence[WorkerView], holders: Mapping[int, WorkerView], wish: Wish
+    workers: Sequence[WorkerView],
+    ready: Sequence[WorkerView],
+    holders: Mapping[int, WorkerView],
+    surplus: Sequence[WorkerView],
+    wish: Wish,
 ) -> dict[int, Order]:
-    """With a surge of 0: return the one worker that leaves before its successor starts."""
+    """With a surge of 0: return the one worker that leaves before its successor starts.
+
+    If enough serve but not in the slots that are wanted, there is no room for those that are missing: then it is one of
+    the surplus.
+    """
     wanted = [w for w in workers if w.slot <= wish.wanted]
     if any(w.state in COMING | LEAVING | {State.HUNG} for w in wanted) or len(ready) < wish.wanted:
         return {}
+    if surplus:
+        return {surplus[0].id: Order.RETIRE}
     for worker in sorted(ready, key=lambda w: (w.slot, w.id)):
         if wish.phase is Phase.CANARY or holders.get(worker.slot) is not worker:
             return {worker.id: Order.RETIRE}

@@ -114,6 +114,13 @@ def test_a_surge_of_zero_stops_before_it_starts():
     assert moves(workers[1:], wish).spawns == (Spawn(1, 2),)
 
 
+def test_a_surge_of_zero_makes_room_where_enough_serve_in_the_wrong_slots():
+    wish = Wish(2, target=2, base=2, previous=1, phase=Phase.ROLLING, surge=0)
+    old, new = worker(1, 1), worker(2, 1, generation=2)
+    assert moves([old, new], wish) == Plan((Spawn(2, 2),), (Tell(1, Order.RETIRE),), math.inf)
+    assert moves([worker(1, 1), worker(2, 3)], Wish(2, surge=0)).tells == (Tell(2, Order.RETIRE),)
+
+
 def test_a_complete_rollout_is_steady():
     wish = Wish(3).begin(2)
     assert wish.advance([w.view for w in three(2)]).phase is Phase.STEADY
