@@ -21,7 +21,7 @@ from uvicorn import log_config
 from uvicorn.errors import UsersError
 from uvicorn.listeners import Listener, running_lines
 
-from . import logs, report, status, succession, titles, upgrade
+from . import logs, report, status, succession, titles, tuning, upgrade
 from .crew import Crew
 from .elders import Elders
 from .handle import WorkerHandle
@@ -33,7 +33,6 @@ from .process import return_memory
 from .recipe import CommandSource, Source, name_of
 from .signals import COMMANDS, Command, Inbox, has_terminal
 from .systemd import Notifier
-from .tuning import limits, recycling, thresholds
 from .worker import State
 
 STARTUP_FAILURE = 3
@@ -76,7 +75,7 @@ class Master:
         self._exit_code = 0
         self._rollout_began = 0.0
         self._wake_at = -math.inf
-        self._limits = limits(source.config)
+        self._limits = tuning.limits(source.config)
         self._notifier = Notifier({} if hosted else None)
         self._failure = ""  # of the last reload, for the status
         self._stop_at = math.inf
@@ -101,6 +100,7 @@ class Master:
                 for message, color_message, args in () if self._announced else running_lines(self._listeners, config):
                     logger.info(message, *args, extra={"color_message": color_message})
                 report.parent("Started", self._pid)
+            self._warn()
             if not self._hosted:
                 titles.set_title("master", name_of(config))
             self._notifier.starting(time.monotonic())
@@ -279,9 +279,10 @@ class Master:
                     self._notifier.ready()
             return
         config = self._source.config
-        self._limits = limits(config)
-        self._crew.health.thresholds = thresholds(config)
-        self._crew.health.recycling = recycling(config)
+        self._warn()
+        self._limits = tuning.limits(config)
+        self._crew.health.thresholds = tuning.thresholds(config)
+        self._crew.health.recycling = tuning.recycling(config)
         self._crew.counters.newest += 1
         if self.wish.phase is Phase.STEADY:
             self._rollout_began = time.monotonic()
@@ -290,6 +291,10 @@ class Master:
             self.wish = replace(self.wish, wanted=max(1, config.workers))
         self.wish = replace(self.wish, surge=config.surge).begin(self._crew.counters.newest)
         self._crew.restarts.forget()
+
+    def _warn(self) -> None:
+        for warning in tuning.warnings(self._source.config):
+            logger.warning("%s", warning)
 
     def boot_failed(self, worker: WorkerHandle, reason: str) -> None:
         if not self.established and not self.wish.stop:

@@ -9,6 +9,7 @@ import random
 from dataclasses import dataclass
 
 from .handle import WorkerHandle
+from .memory import memory_of
 
 SAMPLES = 3
 """So many looks in a row must find it too big: one large answer is no leak."""
@@ -43,15 +44,3 @@ class Recycling:
                 if len(samples) == SAMPLES and min(samples) > self.memory * 2**20:
                     return f"it takes {size / 2**20:.0f} MiB, more than {self.memory} MiB"
         return ""
-
-
-def memory_of(pid: int) -> int | None:
-    """Return the bytes of memory of a process, its share of what it shares included (PSS); None if it is gone."""
-    try:
-        with open(f"/proc/{pid}/smaps_rollup") as file:
-            for line in file:
-                if line.startswith("Pss:"):
-                    return int(line.split()[1]) * 1024
-    except (OSError, ValueError):
-        pass
-    return None

@@ -139,7 +139,7 @@ class Config:
         preload: bool = False,
         limit_worker_lifetime: float = 0.0,
         limit_worker_lifetime_jitter: float = 0.0,
-        limit_worker_memory: int | None = None,
+        limit_worker_memory: int | str | None = None,
         pid: str | None = None,
         user: str | None = None,
         group: str | None = None,

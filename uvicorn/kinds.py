@@ -124,6 +124,19 @@ def _mode(value: Any) -> int:
     return mode
 
 
+def _memory(value: Any) -> int | str:
+    """MiB, or a percentage as text: of what the control group or the machine has."""
+    if isinstance(value, str) and value.endswith("%"):
+        part = _whole(value[:-1])
+        if not 1 <= part <= 100:
+            raise ValueError
+        return f"{part}%"
+    number = _whole(value)
+    if number < 1:
+        raise ValueError
+    return number
+
+
 def _comma_list(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ",".join(_text(item) for item in value)
@@ -209,6 +222,7 @@ SECONDS = Kind("SECONDS", "a number of seconds, 0 or more", _seconds)
 NUMBER = Kind("SECONDS", "a number of seconds", _number)
 WORKERS = Kind("NUMBER|auto", "an integer of at least 1, or auto", _workers)
 MODE = Kind("MODE", "permissions in octal, as 660", _mode)
+MEMORY = Kind("MIB|PERCENT", "MiB, an integer of at least 1, or a percentage from 1% to 100%", _memory)
 COMMA_LIST = Kind("LIST", "text, separated by commas", _comma_list)
 FORWARDED_HEADERS = Kind("HEADERS", f"some of {', '.join(_FORWARDED_HEADERS)}", _forwarded_headers)
 HEADER = Kind("NAME:VALUE", "Name:Value without control characters", _header)

@@ -21,6 +21,7 @@ from uvicorn.kinds import (
     EXISTING_PATH,
     FORWARDED_HEADERS,
     HEADER,
+    MEMORY,
     MODE,
     NUMBER,
     SECONDS,
@@ -208,10 +209,11 @@ class Settings:
     limit_worker_lifetime_jitter: float = _worker(
         0.0, "Add up to this at random, so that workers do not end together.", SECONDS
     )
-    limit_worker_memory: int | None = _worker(
+    limit_worker_memory: int | str | None = _worker(
         None,
-        "Replace a worker that takes more than this many MiB in three measurements in a row.",
-        integer(1),
+        "Replace a worker that takes more than this many MiB in three measurements in a row. 80%: of what the "
+        "control group (or the machine) has, shared by the workers.",
+        MEMORY,
     )
     pid: str | None = _worker(None, "Under a master: write its process id to this file, and lock it.")
     user: str | None = _worker(None, "Run workers as this user (name or number); the master must be started as root.")

@@ -14,6 +14,7 @@ NOTHING: tuple[dict[str, Any], dict[str, str]] = ({}, {})
 
 # For each setting three values that differ from its default and from each other: command line, environment, file.
 SAMPLES: dict[str, tuple[str, str, Any]] = {
+    "MIB|PERCENT": ("300", "80%", 256),
     "INTEGER": ("11", "12", 13),
     "SECONDS": ("11.5", "12.5", 13.5),
     "TEXT": ("first", "second", "third"),
