@@ -264,6 +264,8 @@ class WebSocketConnection(Opening):
                 self._failed_by_peer(event)  # type: ignore[arg-type]
             else:
                 self._pings.answered(event.payload)  # type: ignore[union-attr]
+                if self.phase is OPEN:
+                    self._set_deadline()  # the next ping may be nearer than the end of the wait for this answer
         if self.phase is OPEN and not self._reading_paused and self._is_full(engine):
             self._pause()
 
