@@ -113,12 +113,16 @@ class Health:
         patient.why = why
         os.ftruncate(worker.dump_fd, 0)
         os.lseek(worker.dump_fd, 0, os.SEEK_SET)
-        worker.process.kill(witness.requests_signal())
+        # In this order: faulthandler loses errno. If its signal came just when a call has returned because of the other
+        # one, that call would seem to have failed for no reason: libuv aborts the process then.
         worker.process.kill(witness.stack_signal())
+        worker.process.kill(witness.requests_signal())
 
     def dump(self, worker: WorkerHandle, now: float) -> None:
-        """Ask a worker for its stacks because the operator wants to see them."""
-        self._ask(worker, self._patients.setdefault(worker.id, _Patient()), now, "was asked for its stacks")
+        """Ask a worker for its stacks because the operator wants to see them; not while it still answers."""
+        patient = self._patients.setdefault(worker.id, _Patient())
+        if patient.asked_at is None:
+            self._ask(worker, patient, now, "was asked for its stacks")
         self.wake_at = min(self.wake_at, now + _TIME_TO_ANSWER)
 
     def hear(self, worker: WorkerHandle) -> None:
