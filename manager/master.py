@@ -155,11 +155,12 @@ class Master:
                 blocked=self._crew.nursery.blocked,
             )
             self._wake_at = todo.wake_at
+            wish = self.wish
             for tell in todo.tells:
                 self._crew.tell(tell, now)
             for spawn in todo.spawns:
-                if self.wish.stop:
-                    break  # one of these deadlines has ended it all
+                if self.wish is not wish:
+                    break  # one of these deadlines has ended a rollout, or it all: this was planned for another wish
                 self._crew.spawn(spawn, now)
             if not todo.tells and not todo.spawns:
                 break
