@@ -34,12 +34,19 @@ _RESERVATIONS = 256
 _reserved: deque[socket.socket] = deque()
 
 
-def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on, and that no other test of this machine gets meanwhile.
+def _ports() -> Sequence[int]:
+    """The ports that the kernel hands to no outgoing connection, since one of these would make a bind fail."""
+    try:
+        low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    except OSError:
+        low, high = 32_768, 65_535
+    left = [port for port in range(10_000, 60_000) if not low <= port <= high]
+    return left if len(left) >= 1000 else range(12_000, 32_000)
 
-    It lies below the ports that the kernel hands to outgoing connections, since one of these would make the bind fail.
-    """
-    for port in random.SystemRandom().sample(range(12_000, 32_000), 200):
+
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that nobody listens on, and that no other test of this machine gets meanwhile."""
+    for port in random.SystemRandom().sample(_ports(), 200):
         if sys.platform == "linux":
             # An abstract UNIX address is a lock that ends with its process, however that dies.
             lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -58,7 +65,7 @@ def free_port() -> int:
             except OSError:
                 continue
         return port
-    raise RuntimeError("200 ports between 12000 and 32000 are all in use")
+    raise RuntimeError("200 ports are all in use")
 
 
 def in_environment(**variables: str) -> dict[str, str]:
