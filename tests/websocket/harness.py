@@ -155,7 +155,10 @@ def handshake(
 
 
 def mask(payload: bytes, key: bytes) -> bytes:
-    return bytes(octet ^ key[i & 3] for i, octet in enumerate(payload))
+    if len(payload) < 1000:  # as the specification words it
+        return bytes(octet ^ key[i & 3] for i, octet in enumerate(payload))
+    keys = (key * (len(payload) // 4 + 1))[: len(payload)]
+    return (int.from_bytes(payload, "big") ^ int.from_bytes(keys, "big")).to_bytes(len(payload), "big")
 
 
 def frame(
