@@ -155,6 +155,8 @@ def handshake(
 
 
 def mask(payload: bytes, key: bytes) -> bytes:
+    if not any(key):
+        return payload
     if len(payload) < 1000:  # as the specification words it
         return bytes(octet ^ key[i & 3] for i, octet in enumerate(payload))
     keys = (key * (len(payload) // 4 + 1))[: len(payload)]

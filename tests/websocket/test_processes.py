@@ -110,12 +110,39 @@ def test_one_worker_less_closes_those_of_its_own_with_1012(uvicorn: Callable[...
         time.sleep(0.01)
     (pid,) = {clients[client] for client in leaving}
     assert closed([client for client in clients if clients[client] == pid]) == {(1012, "eof"): share[pid]}
+    server.wait_for("END 1012", count=share[pid])
+    staying = [client for client in clients if clients[client] != pid]
+    still_here(staying)
+    assert server.log.count("END") == share[pid]
+    server.signal(signal.SIGTERM)
+    assert closed(staying) == {(1012, "eof"): MANY - share[pid]}
+    server.wait()
+    assert server.log.count("END 1012") == MANY
+
+
+@linux
+def test_one_worker_more_closes_none(uvicorn: Callable[..., Running]) -> None:
+    server = uvicorn("--workers", 2, "--log-level", "warning", app=APP, ready=None)
+    server.wait_for("READY", count=2)
+    clients = open_when_listening(server)
+    server.signal(signal.SIGTTIN)
+    server.wait_for("READY", count=3)
+    still_here(list(clients))
+    more = open_when_listening(server)
+    still_here(list(clients) + list(more))
+    assert "END" not in server.log
+    server.signal(signal.SIGTERM)
+    assert closed(list(clients) + list(more)) == {(1012, "eof"): 2 * MANY}
+    server.wait()
+    assert server.log.count("END 1012") == 2 * MANY
+
+
+def still_here(clients: list[Client]) -> None:
+    """Each is open, and gets its answer."""
     for client in clients:
-        if clients[client] != pid:
-            client.text("still here")
-            assert client.message() == "still here"
-            client.close()
-            client.wire.close()
+        client.text("still here")
+    for client in clients:
+        assert client.message() == "still here"
 
 
 def open_when_listening(server: Running) -> dict[Client, Any]:
