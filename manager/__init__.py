@@ -65,14 +65,12 @@ def _run(
 ) -> int:
     import contextlib
     import logging
-    import os
 
     from uvicorn.errors import UsersError
     from uvicorn.listeners import Listener, open_listeners
 
-    from .credentials import Credentials
+    from . import alone
     from .master import Master
-    from .pidfile import PidFile
     from .process import AVAILABLE, subreaper
 
     logger = logging.getLogger("uvicorn.error")
@@ -82,17 +80,13 @@ def _run(
     try:
         source = make_source()
         config = source.config
-        credentials = Credentials.of(config.user, config.group)
+        credentials = alone.check(config)
         with contextlib.ExitStack() as stack:
-            pid_file = None
-            if config.pid is not None:
-                pid_file = PidFile(config.pid)
-                stack.callback(pid_file.close)
+            pid_file = alone.take_pid_file(config, stack)
             listeners = open_listeners(config) if sockets is None else [Listener(sock) for sock in sockets]
             for listener in listeners:
                 stack.callback(listener.close)
-                if credentials is not None and listener.uds is not None:
-                    os.chown(listener.uds, credentials.user, credentials.group)
+            alone.give_paths(listeners, credentials)
             stack.enter_context(subreaper())
             master = Master(source, listeners, hosted=hosted, announced=sockets is not None, pid_file=pid_file)
             if tell is not None:

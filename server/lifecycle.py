@@ -75,6 +75,8 @@ class Server:
     """The sockets that `serve` is given are kept by somebody who will start a successor of ours."""
     owns_process = False
     """The server is all that this process does (the command): then it answers SIGHUP and SIGQUIT too."""
+    opened: list[Listener] | None = None
+    """Listeners that whoever owns the process has opened in advance, and closes; None: `startup` opens them."""
     _should_exit = False
     _force_exit = False
     _waker: Waker | None = None
@@ -195,7 +197,7 @@ class Server:
         from uvicorn.listeners import open_listeners
 
         try:
-            self._listeners = open_listeners(self.config)
+            self._listeners = open_listeners(self.config) if self.opened is None else self.opened
         except ListenError as exc:
             logger.error(exc)
             raise SystemExit(_STARTUP_FAILURE) from None

@@ -37,11 +37,39 @@ def whole_process_handlers(server: Server) -> dict[int, Any]:
         server.stop_now()
 
     handlers: dict[int, Any] = {}
+    if server.config.shutdown_delay > 0:
+        handlers[signal.SIGTERM] = DelayedStop(server)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         handlers[signal.SIGHUP] = hang_up
     if hasattr(signal, "SIGQUIT"):
         handlers[signal.SIGQUIT] = quit_now
     return handlers
+
+
+class DelayedStop:
+    """Handles SIGTERM by stopping later: until then load balancers hear of the end, and all is served."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = self.__self__ = server  # packages find the server by its handler
+        self._delay: float = server.config.shutdown_delay
+        self._waiting = False
+
+    def __call__(self, sig: int, frame: FrameType | None) -> None:
+        if self._server.should_exit or not self._server.started:
+            self._server.handle_exit(sig, frame)
+        elif not self._waiting:
+            self._waiting = True
+            self._server.call_soon(lambda: self._wait(sig))
+
+    def _wait(self, sig: int) -> None:
+        import asyncio  # not above: the reloader uses this module too
+
+        logger.info("Received SIGTERM, exiting in %g s; until then all is served.", self._delay)
+        asyncio.get_running_loop().call_later(self._delay, self._stop, sig)
+
+    def _stop(self, sig: int) -> None:
+        if not self._server.should_exit:  # SIGINT does not wait
+            self._server.handle_exit(sig, None)
 
 
 def _stdin_is_a_terminal() -> bool:

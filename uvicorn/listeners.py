@@ -48,7 +48,8 @@ class Listener:
         self.host = host  # as it was asked for: "localhost", not what it resolved to
         self.name = name  # of an inherited one: what systemd calls it
         self._keep_backlog = keep_backlog
-        self._inode = _inode(uds) if uds is not None else None
+        self._file = os.path.abspath(uds) if uds is not None else ""  # the process may change its directory
+        self._inode = _inode(self._file) if uds is not None else None
 
     def __repr__(self) -> str:
         return f"<Listener {self.address} {'inherited' if self.inherited else 'bound'}>"
@@ -72,9 +73,9 @@ class Listener:
 
     def unlink(self) -> None:
         """Remove the file of our UNIX socket, if it is still the one we made. Clients are then refused at once."""
-        if self.uds is not None and self._inode is not None and _inode(self.uds) == self._inode:
+        if self._inode is not None and _inode(self._file) == self._inode:
             with contextlib.suppress(OSError):
-                os.unlink(self.uds)
+                os.unlink(self._file)
         self._inode = None
 
     def disown(self) -> None:

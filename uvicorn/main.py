@@ -6,6 +6,7 @@ other packages import from this module come through `__getattr__`, on first use.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -305,30 +306,34 @@ def _reload(config: Config) -> None:
     import logging
 
     from uvicorn.listeners import open_listeners, running_lines
+    from uvicorn.manager import alone
     from uvicorn.reload.jobs import preparation
 
     preparation()  # in a main module without its guard this raises what explains it, before the port is in use
     logger = logging.getLogger("uvicorn.error")
     target = _mine("Server")(config).run
     try:
-        listeners = open_listeners(config)
+        with contextlib.ExitStack() as stack:
+            credentials = alone.check(config)
+            alone.take_pid_file(config, stack)
+            listeners = open_listeners(config)
+            for listener in listeners:
+                stack.callback(listener.close)
+            alone.give_paths(listeners, credentials)
+            for message, color_message, args in running_lines(listeners, config):
+                logger.info(message, *args, extra={"color_message": color_message})
+            _mine("ChangeReload")(config, target=target, sockets=[listener.sock for listener in listeners]).run()
     except UsersError as error:
         logger.error("%s", error)
         sys.exit(error.exit_code)
-    try:
-        for message, color_message, args in running_lines(listeners, config):
-            logger.info(message, *args, extra={"color_message": color_message})
-        _mine("ChangeReload")(config, target=target, sockets=[listener.sock for listener in listeners]).run()
     except KeyboardInterrupt:
         pass
-    finally:
-        for listener in listeners:
-            listener.close()
 
 
 def _serve(config: Config) -> None:
     """Run one server in this process. The errors of the application keep their traceback; the user's are one line."""
     from uvicorn.failures import describe
+    from uvicorn.manager import alone
     from uvicorn.manager.systemd import Notifier
 
     notifier = Notifier()
@@ -336,13 +341,18 @@ def _serve(config: Config) -> None:
         os.environ.pop(name, None)  # they speak to this process, not to what the application starts
     server: Server | None = None
     try:
-        config.load_app()  # before there is a loop: an error at import shows nothing else
-        server = _mine("Server")(config)
-        server.owns_process = True  # SIGHUP and SIGQUIT are its matter too
-        server.on_ready, server.on_accept_stopped = notifier.ready, notifier.stopping
-        if notifier.wake_at != float("inf"):  # systemd wants to see that the loop turns
-            server.on_heartbeat = lambda: notifier.tick(time.monotonic())
-        server.run()
+        with contextlib.ExitStack() as stack:
+            if config.pid is not None:
+                stack.enter_context(alone.dying_last())
+            opened = alone.settle(config, stack)
+            config.load_app()  # before there is a loop: an error at import shows nothing else
+            server = _mine("Server")(config)
+            server.opened = opened
+            server.owns_process = True  # SIGHUP and SIGQUIT are its matter too
+            server.on_ready, server.on_accept_stopped = notifier.ready, notifier.stopping
+            if notifier.wake_at != float("inf"):  # systemd wants to see that the loop turns
+                server.on_heartbeat = lambda: notifier.tick(time.monotonic())
+            server.run()
     except KeyboardInterrupt:
         pass
     except Exception as error:

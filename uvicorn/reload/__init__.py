@@ -22,10 +22,12 @@ def run_command(settings: Settings, provenance: Provenance) -> int:
     if settings.app_dir in sys.path:
         sys.path.remove(settings.app_dir)
         sys.path.append(settings.app_dir)
+    import contextlib
     import logging
 
     from uvicorn.errors import UsersError
     from uvicorn.listeners import open_listeners, running_lines
+    from uvicorn.manager import alone
 
     from .jobs import CommandJob
     from .reloader import Reloader
@@ -33,22 +35,21 @@ def run_command(settings: Settings, provenance: Provenance) -> int:
     logger = logging.getLogger("uvicorn.error")
     try:
         job = CommandJob(settings, provenance, sys_path)
-        listeners = open_listeners(job.config)
+        with contextlib.ExitStack() as stack:
+            credentials = alone.check(job.config)
+            alone.take_pid_file(job.config, stack)
+            listeners = open_listeners(job.config)
+            for listener in listeners:
+                stack.callback(listener.close)
+            alone.give_paths(listeners, credentials)
+            for listener in listeners:
+                listener.listen(job.config.backlog)
+            for message, color_message, args in running_lines(listeners, job.config):
+                logger.info(message, *args, extra={"color_message": color_message})
+            return Reloader(job, [listener.sock for listener in listeners]).run()
     except UsersError as error:
         logger.error("%s", error)
         return error.exit_code
-    try:
-        for listener in listeners:
-            listener.listen(job.config.backlog)
-        for message, color_message, args in running_lines(listeners, job.config):
-            logger.info(message, *args, extra={"color_message": color_message})
-        return Reloader(job, [listener.sock for listener in listeners]).run()
-    except UsersError as error:
-        logger.error("%s", error)
-        return error.exit_code
-    finally:
-        for listener in listeners:
-            listener.close()
 
 
 def _run_workers(settings: Settings, provenance: Provenance) -> int:

@@ -11,10 +11,14 @@ import sys
 from types import FrameType
 from typing import Any, NoReturn
 
+from uvicorn.manager import alone
+
 from .link import HELD_BACK, Link
 from .warm import THE_SERVERS, Surroundings, import_all, installed_modules
 
 _STARTUP_FAILURE = 3  # exit status
+SPOILT = 75
+"""Exit status: what was imported in advance cannot be imported so, and another process must begin anew."""
 _NOT_OURS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2) if hasattr(signal, "SIGHUP") else ()
 """Meant for the reloader, but a terminal and `pkill` send them to the whole family."""
 
@@ -31,10 +35,12 @@ def main(fd: int) -> None:
     _end_with_parent(prepare["parent"])
     for listener in prepare["listeners"]:
         os.set_inheritable(listener, False)
-    os.chdir(prepare["directory"])
     sys.argv[:] = prepare["argv"]
     os.environ.update(prepare["environ"])
-    import_all([*THE_SERVERS, *prepare["modules"]])
+    import_all([*THE_SERVERS])
+    alone.become(prepare)
+    _end_with_parent(prepare["parent"])  # another user's process has forgotten it
+    import_all(prepare["modules"])
     # What is here now stays. Collected while nobody waits, and then left alone, it costs the start of the app nothing.
     gc.collect()
     gc.freeze()

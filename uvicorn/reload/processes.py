@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from uvicorn.manager import alone
 from uvicorn.manager.process import ExitStatus
 
 from .filters import Filter
@@ -94,8 +95,8 @@ class Child(Started):
         self.link.send(
             {
                 "parent": os.getpid(),
-                "directory": directory,
                 "argv": list(sys.argv),
+                **alone.for_child(job.config, directory),
                 "environ": dict(environ),
                 "sys_path": job.sys_path,
                 "listeners": list(listeners),

@@ -25,11 +25,12 @@ from uvicorn.manager.report import seconds
 from uvicorn.manager.signals import Inbox
 from uvicorn.server import process_signals
 
+from .child_main import SPOILT
 from .filters import Filter, shown
 from .jobs import GRACE, Job
 from .processes import Child, Watcher
 from .survey import remove_bytecode
-from .warm import installation_stamp
+from .warm import are_shadowed, installation_stamp, stamps
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -64,9 +65,11 @@ class Reloader:
         self._changed: set[str] = set()
         self._changed_at: float | None = None
         """When the reload in progress was asked for; None if none is."""
-        self._modules: list[str] = []
-        """What the next child may import in advance."""
+        self._modules: list[tuple[str, str]] = []
+        """Names and files of what the next child may import in advance."""
+        self._may_prepare = True
         self._stopping = False
+        self._stop_at = math.inf
         self._on_terminal = process_signals._stdin_is_a_terminal()
 
     # -- the loop --
@@ -94,6 +97,8 @@ class Reloader:
 
     def _lap(self) -> None:
         deadline = self._move(time.monotonic())
+        if not self._stopping:
+            deadline = min(deadline, self._stop_at)
         timeout = None if deadline == math.inf else max(0.0, deadline - time.monotonic())
         for key, _ in self._selector.select(timeout):
             if self._selector.get_map().get(key.fileobj) is key:  # not closed by one of those before it
@@ -103,6 +108,8 @@ class Reloader:
     def _move(self, now: float) -> float:
         """Do what is due; return when to look again at the latest."""
         child = self._child
+        if now >= self._stop_at:
+            self._stopping = True
         if self._stopping:
             self._drop_next()
         if child is None:
@@ -144,6 +151,8 @@ class Reloader:
             match number:
                 case signal.SIGINT if self._stopping and self._child is not None:
                     self._child.force()
+                case signal.SIGTERM if self._job.config.shutdown_delay > 0 and not self._stopping:
+                    self._stop_later(self._job.config.shutdown_delay)
                 case signal.SIGINT | signal.SIGTERM:
                     self._stopping = True
                 case signal.SIGQUIT:
@@ -154,6 +163,11 @@ class Reloader:
                     self._stopping = True
                 case signal.SIGHUP:
                     self._reload_by_hand()
+
+    def _stop_later(self, delay: float) -> None:
+        if self._stop_at == math.inf:
+            logger.info("Received SIGTERM, exiting in %s; until then all is served.", seconds(delay))
+            self._stop_at = time.monotonic() + delay
 
     def _reload_by_hand(self) -> None:
         logger.info("Received SIGHUP, reloading.")
@@ -192,7 +206,7 @@ class Reloader:
             logger.info("Reloaded in %s.", seconds(time.monotonic() - self._changed_at))
             self._changed_at = None
         mine = Filter.of(self._job.config)
-        self._modules = [name for name, file in modules if not mine.takes(file)]
+        self._modules = [(name, file) for name, file in modules if self._may_prepare and not mine.takes(file)]
         self._prepare_next()
 
     def _on_watcher(self, watcher: Watcher) -> None:
@@ -222,6 +236,9 @@ class Reloader:
         self._child = None
         if child.told_at is not None or self._stopping or self._wanted:
             return
+        if status.code == SPOILT and not child.ready:
+            self._modules, self._may_prepare, self._wanted = [], False, True
+            return
         if status.code == 0:  # somebody else asked it to end, or it has answered --limit-max-requests
             logger.info("Child process [%d] ended. The next change starts it again.", child.pid)
         elif child.ready:
@@ -237,9 +254,13 @@ class Reloader:
         """Start a child, or let the one that waits go. Raises UsersError if it cannot be sent its job."""
         order = self._job.order()
         child, self._next = self._next, None
-        if child is not None and (child.status() is not None or child.stamp != self._stamp()):
-            child.end()
-            child = None
+        if child is not None:
+            status = child.status()
+            if status is not None and status.code == SPOILT:
+                self._modules, self._may_prepare = [], False
+            if status is not None or child.stamp != self._stamp() or self._are_shadowed():
+                child.end()
+                child = None
         if child is None:
             child = self._child_with([])
         remove_bytecode(self._changed)
@@ -251,7 +272,7 @@ class Reloader:
 
     def _prepare_next(self) -> None:
         if self._next is None and not self._stopping and not self._wanted:
-            self._next = self._child_with(self._modules)
+            self._next = self._child_with([name for name, _ in self._modules])
 
     def _child_with(self, modules: list[str]) -> Child:
         return Child(
@@ -264,7 +285,11 @@ class Reloader:
         )
 
     def _stamp(self) -> Any:
-        return self._job.environment(), self._job.sys_path, installation_stamp()
+        files = stamps(file for _, file in self._modules)
+        return self._job.environment(), self._job.sys_path, installation_stamp(), files
+
+    def _are_shadowed(self) -> bool:
+        return are_shadowed((name for name, _ in self._modules), self._job.late_paths)
 
     def _drop_next(self) -> None:
         if self._next is not None:
