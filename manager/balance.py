@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from .scoreboard import Rival, Scoreboard
 
@@ -23,11 +24,13 @@ TOLERATED = 2
 """Connections above the least loaded worker's. 0 would be exact, and cost three quarters of the rate of new ones."""
 TOLERATED_PART = 16
 """And one more for so many of the least loaded worker's."""
-PAUSE_EACH = 0.001  # seconds for each connection beyond that
-LONGEST_PAUSE = 0.004
-DEAF_AFTER = 0.01  # seconds of waiting for a worker that does not ask for its turn
+PAUSE_EACH = 0.002  # seconds for each connection beyond that
+LONGEST_PAUSE = 0.008
+DEAF_AFTER = 0.02  # seconds of waiting for a worker that does not look for connections
 ALLOWANCE = 0.1  # seconds of waiting while connections wait too
 ALLOWANCE_BACK = 0.1  # seconds a second
+MOST_AT_ONCE = 16  # connections to accept before looking at the others again
+PEAK_LASTS = 0.5  # seconds, and up to twice as long
 FRESH = 2.5  # seconds since the last heartbeat after which a worker no longer counts
 
 
@@ -37,26 +40,30 @@ def excess(mine: int, theirs: int) -> int:
 
 
 class Patience:
-    """What one worker remembers of its waiting."""
+    """What one worker remembers of its connections and of its waiting."""
 
-    __slots__ = ("_allowance", "_awaited", "_deaf", "_since", "_waited")
+    __slots__ = ("_allowance", "_awaited", "_deaf", "_peak", "_peak_before", "_peak_since", "_since", "_waited")
 
     def __init__(self) -> None:
+        self._peak = self._peak_before = 0  # connections, of this period and of the one before
+        self._peak_since = 0.0
         self._allowance = ALLOWANCE
         self._since = 0.0  # when the allowance was reckoned
         self._waited = 0.0  # for the rivals in _awaited
-        self._awaited: dict[int, int] = {}  # row -> how often that worker had asked when the waiting for it began
+        self._awaited: dict[int, int] = {}  # row -> how often that worker had looked when the waiting for it began
         self._deaf: dict[int, int] = {}  # the same of those that were waited for in vain
 
-    def pause(self, now: float, mine: int, rivals: Sequence[Rival], waited: float) -> float:
-        """Return for how many seconds to leave what waits to `rivals`; 0: accept one.
+    def turn(self, now: float, mine: int, rivals: Sequence[Rival], waited: float) -> tuple[int, float]:
+        """Return how many to accept; of 0, for how many seconds to leave what waits to `rivals`.
 
         `now` is a clock's time in seconds; `waited`: how long it was left to them just before, 0 for a new one.
         """
+        room = self._room_below_peak(now, mine)
         if self._deaf:
             rivals = [rival for rival in rivals if self._deaf.get(rival[2]) != rival[1]]
-        if not rivals or (over := excess(mine, min(rivals)[0])) <= 0:
-            return 0.0
+        over = excess(mine, min(rivals)[0]) if rivals else -MOST_AT_ONCE
+        if over <= 0 or room > 0:
+            return min(MOST_AT_ONCE, max(1 - over, room)), 0.0
         self._allowance = min(ALLOWANCE, self._allowance + (now - self._since) * ALLOWANCE_BACK) - waited
         self._since = now
         if not waited:
@@ -64,20 +71,45 @@ class Patience:
         elif (waited_for_them := self._waited + waited) < DEAF_AFTER:
             self._waited = waited_for_them
         else:
-            silent = {row: asked for _, asked, row in rivals if self._awaited.get(row) == asked}
+            silent = {row: looks for _, looks, row in rivals if self._awaited.get(row) == looks}
             if silent:
                 self._deaf |= silent
                 rivals = [rival for rival in rivals if rival[2] not in silent]
                 if not rivals or (over := excess(mine, min(rivals)[0])) <= 0:
-                    return 0.0
+                    return 1, 0.0
             self._wait_for(mine, rivals)
         if self._allowance <= 0:
-            return 0.0
-        return min(LONGEST_PAUSE, over * PAUSE_EACH)
+            return 1, 0.0
+        return 0, min(LONGEST_PAUSE, over * PAUSE_EACH)
+
+    def _room_below_peak(self, now: float, mine: int) -> int:
+        if (age := now - self._peak_since) >= PEAK_LASTS:
+            self._peak_before = self._peak if age < 2 * PEAK_LASTS else mine
+            self._peak = mine
+            self._peak_since = now
+        elif mine > self._peak:
+            self._peak = mine
+        return max(self._peak, self._peak_before) - mine
 
     def _wait_for(self, mine: int, rivals: Sequence[Rival]) -> None:
-        self._awaited = {row: asked for theirs, asked, row in rivals if excess(mine, theirs) > 0}
+        self._awaited = {row: looks for theirs, looks, row in rivals if excess(mine, theirs) > 0}
         self._waited = 0.0
+
+
+class Connections(set[Any]):
+    """The connections of a worker; tells when one has ended. That one has begun the gate knows before."""
+
+    def __init__(self, ended: Callable[[], None]) -> None:
+        super().__init__()
+        self._ended = ended
+
+    def discard(self, connection: object) -> None:
+        super().discard(connection)
+        self._ended()
+
+    def remove(self, connection: object) -> None:
+        super().remove(connection)
+        self._ended()
 
 
 class Balance:
@@ -91,11 +123,17 @@ class Balance:
         self._count = count
         self._patience = Patience()
 
-    def ask(self, waited: float) -> float:
-        mine = self._count()
-        self._score.turn(mine)
-        rivals = self._board.rivals(self._row, fresh=FRESH)
-        return self._patience.pause(time.monotonic(), mine, rivals, waited)
-
-    def accepted(self) -> None:
+    def publish(self) -> None:
+        """Let the others know how many connections this worker has."""
         self._score.connections(self._count())
+
+    def ask(self, waited: float) -> tuple[int, float]:
+        self._score.looked()
+        rivals = self._board.rivals(self._row, fresh=FRESH)
+        return self._patience.turn(time.monotonic(), self._count(), rivals, waited)
+
+    def looked(self, accepted: int) -> None:
+        if accepted:
+            self.publish()
+        else:
+            self._score.looked()

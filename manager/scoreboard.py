@@ -23,12 +23,12 @@ _TEXT_OCTETS = (_ROW_WORDS - _TEXT_AT) * 8
 ROWS = 1024
 _SIZE = (_HEADER_WORDS + ROWS * _ROW_WORDS) * 8
 
-(_ID, _BEAT, _LAG, _ACCEPTING, _CONNECTIONS, _IN_FLIGHT, _WEBSOCKETS, _REQUESTS, _MEMORY, _TURNS) = range(10)
+(_ID, _BEAT, _LAG, _ACCEPTING, _CONNECTIONS, _IN_FLIGHT, _WEBSOCKETS, _REQUESTS, _MEMORY, _LOOKS) = range(10)
 (_ERRORS, _SINCE, _LENGTH) = range(10, 13)
 _USED = 1  # header word: how many rows have ever been used
 
 Rival = tuple[int, int, int]
-"""Of another worker: its connections, how often it has asked for its turn to accept, its row."""
+"""Of another worker: its connections, how often it has looked for new ones, its row."""
 
 
 class LayoutError(Exception):
@@ -137,7 +137,7 @@ class Scoreboard:
         words = self._words
         oldest = time.monotonic_ns() - int(fresh * 1e9)
         return [
-            (words[start + _CONNECTIONS], words[start + _TURNS], other)
+            (words[start + _CONNECTIONS], words[start + _LOOKS], other)
             for other, start in enumerate(range(_HEADER_WORDS, _HEADER_WORDS + words[_USED] * _ROW_WORDS, _ROW_WORDS))
             if other != row and words[start + _ACCEPTING] and words[start + _ID] and words[start + _BEAT] > oldest
         ]
@@ -184,11 +184,9 @@ class RowWriter:
     def connections(self, count: int) -> None:
         self._words[self._start + _CONNECTIONS] = count
 
-    def turn(self, connections: int) -> None:
-        """Write that the worker asks for its turn to accept."""
-        words, start = self._words, self._start
-        words[start + _CONNECTIONS] = connections
-        words[start + _TURNS] += 1
+    def looked(self) -> None:
+        """Write that the worker has looked for new connections."""
+        self._words[self._start + _LOOKS] += 1
 
     def accepting(self, flag: bool) -> None:
         self._words[self._start + _ACCEPTING] = flag

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from uvicorn import log_config
 
 from . import logs, signals, titles, witness
-from .balance import Balance
+from .balance import Balance, Connections
 from .channel import Channel
 from .messages import (
     Booting,
@@ -177,17 +177,14 @@ def worker_server(config: Config, channel: Channel, voice: Voice, board: Scorebo
         def __init__(self, config: Config) -> None:
             super().__init__(config)
             self.told = False
-            """It drains: by a command of the master's, or by a signal."""
-            self._unasked = False
-            """By a signal."""
-            self._stop_ordered = False
-            """The master wants everything to end, not only this worker."""
+            """A command of the master's, not a signal, made us drain."""
             self.on_ready = self._report_ready
             self.on_accept_stopped = self._report_closed
             self.pulse = Pulse(score, self.server_state)
             self.on_heartbeat = self.pulse.beat
             if config.workers > 1:
-                self.accept_gate = Balance(board, row, self._count_connections)
+                self.accept_gate = balance = Balance(board, row, self._count_connections)
+                self.server_state.connections = Connections(balance.publish)
             # The limit is not an end: it asks the master for a successor. The server itself knows none.
             limit = self.limit_max_requests
             self.__dict__["limit_max_requests"] = None
@@ -221,7 +218,11 @@ def worker_server(config: Config, channel: Channel, voice: Voice, board: Scorebo
 
         def _count_connections(self) -> int:
             connections = self.server_state.connections
-            return len(connections) + sum(acceptor.unmade(connections) for acceptor in self._acceptors)
+            count = len(connections)
+            for acceptor in self._acceptors:
+                if acceptor.pending:
+                    count += acceptor.unmade(connections)
+            return count
 
         def _report_limit(self) -> None:
             channel.send(Unfit(f"it has answered {self._requests_before_retirement} requests"))
@@ -244,7 +245,6 @@ def worker_server(config: Config, channel: Channel, voice: Voice, board: Scorebo
                     self.stop_now()
                 elif isinstance(message, Force):
                     self.should_exit = True
-                    self._stop_ordered = True
                     self.force_exit = True
             if channel.at_end:
                 # The master is dead. Whoever starts the next one expects our socket to be free.
@@ -253,14 +253,9 @@ def worker_server(config: Config, channel: Channel, voice: Voice, board: Scorebo
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             """Begin to drain, whatever the signal and however often it comes: force is the master's to order."""
             if not self.told:
-                self.told = self._unasked = True
+                self.told = True
                 channel.send(Leaving(f"it was sent {signal.Signals(sig).name}"))
-            # A signal may be meant for this process alone, while others serve. If it went to all, an order follows.
-            self._retiring = not self._stop_ordered
-
-        async def _stop_accepting(self, *, accept_rest: bool) -> None:
-            # Who retires leaves the queue to the others; but there are none if the signal was sent to all.
-            await super()._stop_accepting(accept_rest=accept_rest or self._unasked)
+            super().handle_exit(signal.SIGTERM, frame)
 
         def early_exit(self, sig: int, frame: FrameType | None) -> None:
             if not self.should_exit:

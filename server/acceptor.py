@@ -14,13 +14,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import logging
 import select
 import socket
 import ssl as ssl_module
 import struct
 import sys
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from typing import Any, Protocol
 
 logger = logging.getLogger("uvicorn.error")
@@ -56,14 +57,14 @@ def is_listening(sock: socket.socket) -> bool:
 class Gate(Protocol):
     """Lets servers that share a socket take turns; called in the loop's thread."""
 
-    def ask(self, waited: float) -> float:
-        """Return for how many seconds to leave what waits to others; 0: accept one.
+    def ask(self, waited: float) -> tuple[int, float]:
+        """Return how many connections to accept before asking again; of 0, the seconds to leave what waits to others.
 
         `waited`: for how long it was left to them just before; 0: a new one waits.
         """
 
-    def accepted(self) -> None:
-        """Take note that a connection was accepted."""
+    def looked(self, accepted: int) -> None:
+        """Take note that the server has looked for connections, and found so many."""
 
 
 class Acceptor:
@@ -91,12 +92,15 @@ class Acceptor:
         self._tls: dict[str, Any] = {}
         if ssl is not None:
             self._tls = {"ssl": ssl, "ssl_handshake_timeout": handshake_timeout or None}
-        self.pending: dict[asyncio.Task[None], asyncio.Protocol | None] = {}
-        """Connections accepted here that are not under way yet: TLS handshakes. With their protocol once it is made."""
+        self.pending: dict[asyncio.Future[Any], asyncio.Protocol] = {}
+        """Connections accepted here that are not under way yet, TLS handshakes among them; with their protocols."""
+        module = type(self._loop).__module__.partition(".")[0]
+        self._by_hand = not self._tls and module in ("asyncio", "uvloop")
         self._server: asyncio.Server | None = None
         self._duplicate: socket.socket
         self._resumption: asyncio.TimerHandle | None = None
         self._poll: select.poll | None = None
+        self._allowed = 0  # connections, by the gate
         self._serving = False
 
     async def start(self) -> asyncio.Server | Acceptor:
@@ -173,34 +177,35 @@ class Acceptor:
 
     # Accepting ourselves.
 
-    def unmade(self, made: Container[object]) -> int:
+    def unmade(self, made: set[Any]) -> int:
         """Return how many connections were accepted here whose protocol object is not in `made` yet."""
-        return sum(protocol not in made for protocol in self.pending.values())
+        return len(self.pending) - len(made.intersection(self.pending.values()))
 
     def _accept_some(self) -> None:
-        gate = self._gate
-        if gate is None:
+        if self._gate is None:
             self._accept(_ACCEPTS_PER_WAKEUP)
-        elif (pause := gate.ask(0.0)) > 0:
+        elif (pause := self._take_turn(self._gate, 0.0)) > 0:
             self._loop.remove_reader(self._sock.fileno())
-            self._hold(pause)
-        elif self._accept(1):
-            gate.accepted()
+            self._resumption = self._loop.call_later(pause, self._look_again, pause)
 
-    def _hold(self, seconds: float) -> None:
-        """Leave what waits to others for a moment."""
-        self._resumption = self._loop.call_later(seconds, self._look_again, seconds)
+    def _take_turn(self, gate: Gate, waited: float) -> float:
+        """Accept what the gate allows; return the seconds to leave what waits to others, if it allows nothing."""
+        if not self._allowed:
+            self._allowed, pause = gate.ask(waited)
+            if pause > 0:
+                return pause
+        accepted = self._accept(self._allowed)
+        self._allowed -= accepted
+        gate.looked(accepted)
+        return 0.0
 
     def _look_again(self, waited: float) -> None:
+        """A pause is over; of `waited` seconds, for the sake of others."""
         gate = self._gate
         self._resumption = None
-        if gate is not None and self._something_waits():
-            if (pause := gate.ask(waited)) > 0:
-                self._hold(pause)
-                return
-            if self._accept(1):
-                gate.accepted()
-        if self._serving and self._resumption is None:
+        if gate is not None and self._something_waits() and (pause := self._take_turn(gate, waited)) > 0:
+            self._resumption = self._loop.call_later(pause, self._look_again, pause)
+        elif self._serving and self._resumption is None:
             self._loop.add_reader(self._sock.fileno(), self._accept_some)
 
     def _something_waits(self) -> bool:
@@ -229,22 +234,45 @@ class Acceptor:
                 continue  # this one left while it waited, accept(2)
             accepted += 1
             connection.setblocking(False)
-            task = self._loop.create_task(self._connect(connection))
-            self.pending.setdefault(task)  # there already where tasks start eagerly
-            task.add_done_callback(self.pending.pop)
+            if self._by_hand:
+                self._connect_by_hand(connection)
+            else:
+                protocol = self._factory()
+                task = self._loop.create_task(self._connect(connection, protocol))
+                self.pending[task] = protocol
+                task.add_done_callback(self.pending.pop)
         return accepted
 
-    async def _connect(self, connection: socket.socket) -> None:
-        def make() -> asyncio.Protocol:
-            self.pending[task] = protocol = self._factory()
-            return protocol
-
-        task: Any = asyncio.current_task()
-
+    async def _connect(self, connection: socket.socket, protocol: asyncio.Protocol) -> None:
         try:
-            await self._loop.connect_accepted_socket(make, connection, **self._tls)
+            await self._loop.connect_accepted_socket(lambda: protocol, connection, **self._tls)
         except Exception as exc:
             # A failed handshake: a scanner, a client that speaks HTTP to a TLS port, a certificate it does not trust.
-            logger.debug("connection failed before its first request: %s", exc or type(exc).__name__)
-            with contextlib.suppress(OSError):
-                connection.close()
+            self._give_up(connection, exc)
+
+    @staticmethod
+    def _give_up(connection: socket.socket, exc: Exception) -> None:
+        logger.debug("connection failed before its first request: %s", exc or type(exc).__name__)
+        with contextlib.suppress(OSError):
+            connection.close()
+
+    def _connect_by_hand(self, connection: socket.socket) -> None:
+        """Do the same without a task, which would cost half as much again as all the rest.
+
+        Without TLS the loop's coroutine waits for one future, which is done when `connection_made` was called.
+        """
+        protocol = self._factory()
+        work: Any = self._loop.connect_accepted_socket(lambda: protocol, connection)
+        try:
+            made = work.send(None)
+        except Exception as exc:
+            self._give_up(connection, exc)
+            return
+        made._asyncio_future_blocking = False  # as a task says that it has taken the future from the coroutine
+        self.pending[made] = protocol
+        made.add_done_callback(functools.partial(self._is_connected, work))
+
+    def _is_connected(self, work: Any, made: asyncio.Future[Any]) -> None:
+        del self.pending[made]
+        with contextlib.suppress(StopIteration, asyncio.CancelledError):
+            work.send(None)

@@ -63,9 +63,9 @@ def test_only_fresh_and_accepting_others_count(board):
     board.writer(silent).accepting(True)
     board.writer(closed).accepting(False)
     board.release(gone)
-    board.writer(fresh).turn(6)
-    board.writer(fresh).turn(7)
-    assert board.rivals(mine, fresh=3.0) == [(7, 2, fresh)]
+    board.writer(fresh).looked()
+    board.writer(fresh).looked()
+    assert board.rivals(mine, fresh=3.0) == [(2, 2, fresh)]
 
 
 def test_another_layout_is_refused():

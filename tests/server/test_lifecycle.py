@@ -757,12 +757,12 @@ class Turns:
         self.asked: list[float] = []
         self.accepted_so_far = 0
 
-    def ask(self, waited: float) -> float:
+    def ask(self, waited: float) -> tuple[int, float]:
         self.asked.append(waited)
-        return 0.0 if len(self.asked) % (self.pauses + 1) == 0 else 0.001
+        return (1, 0.0) if len(self.asked) % (self.pauses + 1) == 0 else (0, 0.001)
 
-    def accepted(self) -> None:
-        self.accepted_so_far += 1
+    def looked(self, accepted: int) -> None:
+        self.accepted_so_far += accepted
 
 
 def test_gate_is_asked_again_while_a_connection_waits_and_told_when_it_is_accepted(run: Any) -> None:
@@ -789,7 +789,7 @@ def test_connection_that_others_took_meanwhile_is_not_asked_for_again(run: Any) 
         class Robbed(Turns):
             """During the first pause another worker takes the connection."""
 
-            def ask(self, waited: float) -> float:
+            def ask(self, waited: float) -> tuple[int, float]:
                 if not self.asked:
                     server._sockets[0].accept()[0].close()
                 return super().ask(waited)
