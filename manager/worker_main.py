@@ -177,7 +177,11 @@ def worker_server(config: Config, channel: Channel, voice: Voice, board: Scorebo
         def __init__(self, config: Config) -> None:
             super().__init__(config)
             self.told = False
-            """A command of the master's, not a signal, made us drain."""
+            """It drains: by a command of the master's, or by a signal."""
+            self._unasked = False
+            """By a signal."""
+            self._stop_ordered = False
+            """The master wants everything to end, not only this worker."""
             self.on_ready = self._report_ready
             self.on_accept_stopped = self._report_closed
             self.pulse = Pulse(score, self.server_state)
@@ -240,6 +244,7 @@ def worker_server(config: Config, channel: Channel, voice: Voice, board: Scorebo
                 if isinstance(message, Retire):
                     self.retire()
                 elif isinstance(message, Stop):
+                    self._stop_ordered = True
                     self.handle_exit(signal.SIGTERM, None)
                 elif isinstance(message, Cancel):
                     self.stop_now()
@@ -252,10 +257,16 @@ def worker_server(config: Config, channel: Channel, voice: Voice, board: Scorebo
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             """Begin to drain, whatever the signal and however often it comes: force is the master's to order."""
-            if not self.told:
-                self.told = True
-                channel.send(Leaving(f"it was sent {signal.Signals(sig).name}"))
             super().handle_exit(signal.SIGTERM, frame)
+            if not self.told:
+                self.told = self._unasked = True
+                channel.send(Leaving(f"it was sent {signal.Signals(sig).name}"))
+            # A signal may be meant for this process alone, while others serve. If it went to all, an order follows.
+            self._retiring = not self._stop_ordered
+
+        async def _stop_accepting(self, *, accept_rest: bool) -> None:
+            # Who retires leaves the queue to the others; but there are none if the signal was sent to all.
+            await super()._stop_accepting(accept_rest=accept_rest or self._unasked)
 
         def early_exit(self, sig: int, frame: FrameType | None) -> None:
             if not self.should_exit:
