@@ -13,7 +13,6 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import Protocol
 
 from uvicorn.listeners import Listener
@@ -234,7 +233,7 @@ class Crew:
         now = time.monotonic()
         if status.signal == signal.SIGKILL and worker.order < Order.KILL:
             count = oom_kills()
-            status = replace(status, out_of_memory=count is not None and count > (self._oom_kills or 0))
+            status = status._replace(out_of_memory=count is not None and count > (self._oom_kills or 0))
             self._oom_kills = count
         action = worker.feed(Event.EXITED, now)
         self._forget(worker)

@@ -6,8 +6,8 @@ is `limit` seconds old plus the second between two beats means that the loop has
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 BEAT = 1.0
 """Seconds between two heartbeats, and between two looks at them."""
@@ -24,8 +24,7 @@ class Verdict(Enum):
     STOPPED = "somebody has stopped the process, or traces it: its loop cannot move"
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(NamedTuple):
     """Seconds without a movement."""
 
     say: float = 5.0

@@ -14,7 +14,6 @@ import math
 import os
 import signal
 import time
-from dataclasses import replace
 from typing import Any
 
 from uvicorn import log_config
@@ -224,7 +223,7 @@ class Master:
             case Command.RETIRE_ALL:
                 if not self._had_terminal:
                     logger.info("Received %s, retiring all workers; SIGHUP brings them back.", number.name)
-                    self.wish = replace(self.wish, wanted=0)
+                    self.wish = self.wish._replace(wanted=0)
             case Command.RELOAD if self._had_terminal and not has_terminal():
                 logger.info("Received SIGHUP, and the terminal is gone: exiting.")
                 self._stop(Order.STOP)
@@ -233,13 +232,13 @@ class Master:
                 self._reload()
             case Command.MORE:
                 logger.info("Received SIGTTIN, increasing the number of processes.")
-                self.wish = replace(self.wish, wanted=self.wish.wanted + 1)
+                self.wish = self.wish._replace(wanted=self.wish.wanted + 1)
             case Command.LESS:
                 logger.info("Received SIGTTOU, decreasing number of processes.")
                 if self.wish.wanted <= 1:
                     logger.info("Already reached one process, cannot decrease the number of processes anymore.")
                 else:
-                    self.wish = replace(self.wish, wanted=self.wish.wanted - 1)
+                    self.wish = self.wish._replace(wanted=self.wish.wanted - 1)
 
     def _stop_asked(self, number: signal.Signals) -> None:
         again = self.wish.stop or self._stop_at < math.inf
@@ -262,7 +261,7 @@ class Master:
             for listener in self._listeners:
                 listener.unlink()
         if order > self.wish.stop:
-            self.wish = replace(self.wish, stop=order)
+            self.wish = self.wish._replace(stop=order)
             self._elders.retire(time.monotonic(), self._limits)
             if order > Order.STOP:
                 self._elders.hurry(time.monotonic(), self._limits)
@@ -289,8 +288,8 @@ class Master:
             self._rollout_began = time.monotonic()
         self._notifier.reloading(time.monotonic())
         if config.workers != before.workers or not self.wish.wanted:
-            self.wish = replace(self.wish, wanted=max(1, config.workers))
-        self.wish = replace(self.wish, surge=config.surge).begin(self._crew.counters.newest)
+            self.wish = self.wish._replace(wanted=max(1, config.workers))
+        self.wish = self.wish._replace(surge=config.surge).begin(self._crew.counters.newest)
         self._crew.restarts.forget()
 
     def _warn(self) -> None:

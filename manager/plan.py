@@ -21,8 +21,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from enum import Enum, IntEnum
+from typing import NamedTuple
 
 from .worker import COMING, LEAVING, State
 
@@ -45,8 +45,7 @@ class Phase(Enum):
     HALTED = "partial"
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerView:
+class WorkerView(NamedTuple):
     """What the planner knows of a worker."""
 
     id: int
@@ -70,8 +69,7 @@ class WorkerView:
     """It may still accept connections, also if it was told to go a moment ago."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """Seconds that a worker may take; math.inf is no limit."""
 
     boot: float = 300.0
@@ -85,8 +83,7 @@ class Limits:
     """How long a worker that hangs is kept while its replacement boots."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(NamedTuple):
     """What the operator wants."""
 
     wanted: int
@@ -107,20 +104,20 @@ class Wish:
     def begin(self, generation: int) -> Wish:
         """Return the wish for a rolling restart to `generation`; one that runs already is overtaken."""
         if self.phase is Phase.CANARY:  # unproven: as if it had never been
-            return replace(self, target=generation)
-        return replace(self, target=generation, base=self.target, phase=Phase.CANARY, resume=self.phase)
+            return self._replace(target=generation)
+        return self._replace(target=generation, base=self.target, phase=Phase.CANARY, resume=self.phase)
 
     def advance(self, workers: Iterable[WorkerView]) -> Wish:
         """Return the wish after what the workers have reached: a canary that is ready, a rollout that is complete."""
         workers = list(workers)
         ready = [w for w in workers if w.state is State.READY]
         if self.phase is Phase.CANARY and (self.wanted == 0 or any(w.generation == self.target for w in ready)):
-            return replace(self, base=self.target, previous=self.base, phase=Phase.ROLLING).advance(workers)
+            return self._replace(base=self.target, previous=self.base, phase=Phase.ROLLING).advance(workers)
         if self.phase is Phase.ROLLING:
             done = {w.slot for w in ready if w.generation == self.target and w.order is Order.NONE}
             old = any(w.generation != self.target and (w.listening or w in ready) for w in workers)
             if not old and done >= set(range(1, self.wanted + 1)):
-                return replace(self, previous=self.target, phase=Phase.STEADY)
+                return self._replace(previous=self.target, phase=Phase.STEADY)
         return self
 
     def failed(self, generation: int, *, can_roll_back: bool) -> Wish:
@@ -128,11 +125,11 @@ class Wish:
         if generation != self.target or self.stop:
             return self
         if self.phase is Phase.CANARY:
-            return replace(self, target=self.base, phase=self.resume, resume=Phase.STEADY).advance(())
+            return self._replace(target=self.base, phase=self.resume, resume=Phase.STEADY).advance(())
         if self.phase is Phase.ROLLING:
             if can_roll_back and self.previous != self.target:
-                return replace(self, target=self.previous, base=self.previous)
-            return replace(self, phase=Phase.HALTED)
+                return self._replace(target=self.previous, base=self.previous)
+            return self._replace(phase=Phase.HALTED)
         return self
 
     @property
@@ -141,14 +138,12 @@ class Wish:
         return {self.target} if self.phase in (Phase.STEADY, Phase.HALTED) else {self.target, self.base, self.previous}
 
 
-@dataclass(frozen=True, slots=True)
-class Spawn:
+class Spawn(NamedTuple):
     slot: int
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class Tell:
+class Tell(NamedTuple):
     """Give a worker an order that is stricter than what it was told before."""
 
     id: int
@@ -156,8 +151,7 @@ class Tell:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     spawns: tuple[Spawn, ...] = ()
     tells: tuple[Tell, ...] = ()
     wake_at: float = math.inf

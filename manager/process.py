@@ -14,8 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -31,8 +30,7 @@ _AS_AN_INTERPRETER_STARTS = (signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, get
 TERMINAL_SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM)
 
 
-@dataclass(frozen=True, slots=True)
-class ExitStatus:
+class ExitStatus(NamedTuple):
     """How a process ended: `code`, or `signal`, or neither if somebody else reaped it."""
 
     code: int | None = None

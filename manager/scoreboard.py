@@ -13,7 +13,7 @@ import mmap
 import os
 import struct
 import time
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _MAGIC = 0x7576_0002  # the last digits are the version of the layout
 _HEADER_WORDS = 8
@@ -35,8 +35,7 @@ class LayoutError(Exception):
     """The table was made by a version with another layout."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """What a worker wrote last."""
 
     id: int

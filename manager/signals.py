@@ -11,9 +11,9 @@ import os
 import signal
 import socket
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from types import FrameType
+from typing import NamedTuple
 
 
 class Command(Enum):
@@ -29,8 +29,7 @@ class Command(Enum):
     DUMP = "log all stacks"
 
 
-@dataclass(frozen=True, slots=True)
-class Meaning:
+class Meaning(NamedTuple):
     command: Command
     doc: str
     """For docs/signals.md, which is generated from this table."""

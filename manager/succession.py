@@ -13,7 +13,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from uvicorn.listeners import Listener
@@ -129,9 +129,9 @@ def wish_of(state: Mapping[str, Any], wish: Wish) -> Wish:
     """Return what is wanted when the new program begins, `wish` being what it would want by itself."""
     if not is_known(state):
         # As in the middle of a restart whose canary is ready: what is missing is started, then the old ones leave.
-        return replace(wish, target=2, base=2, previous=2, phase=Phase.ROLLING)
+        return wish._replace(target=2, base=2, previous=2, phase=Phase.ROLLING)
     generation = state["target"]
-    return replace(wish, wanted=state["wanted"], target=generation, base=generation, previous=generation)
+    return wish._replace(wanted=state["wanted"], target=generation, base=generation, previous=generation)
 
 
 def counters_of(state: Mapping[str, Any], now: float) -> Counters:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 
@@ -171,9 +171,9 @@ def _worker(w: WorkerHandle) -> Worker:
 def _decisive(wish: Wish) -> Wish:
     """The wish without what a rollout that is over has left in it."""
     if wish.phase in (Phase.STEADY, Phase.HALTED):
-        return replace(wish, base=wish.target, previous=wish.target, resume=Phase.STEADY)
+        return wish._replace(base=wish.target, previous=wish.target, resume=Phase.STEADY)
     if wish.phase is Phase.ROLLING:
-        return replace(wish, base=wish.target, resume=Phase.STEADY)
+        return wish._replace(base=wish.target, resume=Phase.STEADY)
     return wish
 
 
@@ -252,11 +252,11 @@ def signals(key: Key) -> dict[str, Wish]:
     wish, _, workers = key
     if wish.stop:
         return {}
-    found = {"TERM": replace(wish, stop=Order.STOP)}
+    found = {"TERM": wish._replace(stop=Order.STOP)}
     if max(wish.target, wish.base, wish.previous, *(worker[1] for worker in workers), 1) < NEWEST:
         found["HUP"] = wish.begin(NEWEST)
     if wish.wanted == SLOTS:
-        found["TTOU"] = replace(wish, wanted=SLOTS - 1)
+        found["TTOU"] = wish._replace(wanted=SLOTS - 1)
     return found
 
 

@@ -8,7 +8,7 @@ who is dead stays a zombie until it is reaped, and a signal to a process that wa
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -274,13 +274,13 @@ class World(RuleBasedStateMachine):
     @precondition(lambda self: not self.wish.stop)
     @rule(wanted=st.integers(0, 4), surge=st.integers(0, 2))
     def scales(self, wanted, surge):
-        self.wish = replace(self.wish, wanted=wanted, surge=surge)
+        self.wish = self.wish._replace(wanted=wanted, surge=surge)
         self.settle()
 
     @rule(stop=st.sampled_from([Order.STOP, Order.CANCEL, Order.FORCE]))
     def stop(self, stop):
         if stop > self.wish.stop:
-            self.wish = replace(self.wish, stop=stop)
+            self.wish = self.wish._replace(stop=stop)
             self.stopped_at = self.now if self.stopped_at is None else self.stopped_at
             self.settle()
 
