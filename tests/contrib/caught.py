@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -123,6 +123,18 @@ class Caught:
         except (OSError, WireError) as error:
             return repr(error)
         return "" if answer.status == 200 else str(answer.status)
+
+
+@contextmanager
+def held(address: Address, gate: str = "gate", tls: ssl.SSLContext | None = None) -> Iterator[Wire]:
+    """A connection whose request is being answered until the file `gate` is there; the answer ends with LAST."""
+    with Wire.connect(address, timeout=TIMEOUT, tls=tls) as wire:
+        wire.send(f"GET /hold?{gate} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        seen = b""
+        while b"held\n" not in seen:
+            seen += (part := wire.read_some())
+            assert part, f"ended before it was held: {seen!r}"
+        yield wire
 
 
 def assert_nothing_lost(

@@ -38,6 +38,15 @@ def program(name: str) -> str:
     pytest.skip(f"{name} is not installed")
 
 
+def place_with_spaces(folder: Path) -> tuple[Path, str]:
+    """Make a directory of the application, and one of the commands, whose names have a space; return both."""
+    there, environment = folder / "the app", folder / "the environment"
+    there.mkdir()
+    (there / "app.py").write_text((HERE / "app.py").read_text())
+    environment.symlink_to(Path(program("uvicorn")).parents[1])
+    return there, f"{environment}/bin"
+
+
 def get(address: Address | Running, path: str = "/", *, headers: str = "", timeout: float = 30, **kw: Any) -> Response:
     """Ask on a connection of its own."""
     with Wire.connect(address, timeout=timeout, **kw) as wire:
@@ -70,7 +79,10 @@ def pids(address: Address | Running, count: int, timeout: float = 60, without: s
     def enough() -> set[int] | None:
         with contextlib.ExitStack() as stack, contextlib.suppress(OSError, WireError):
             wires = [stack.enter_context(Wire.connect(address)) for _ in range(4 * count)]
-            seen.update(int(wire.request(request).body) for wire in wires)
+            for wire in wires:
+                wire.send(request)  # all before the first is read: a proxy needs a connection of its own for each
+            answers = [wire.read_response() for wire in wires]
+            seen.update(int(answer.body) for answer in answers if answer.status == 200)
             seen.difference_update(without or ())
         return seen if len(seen) >= count else None
 

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,7 +16,7 @@ from tests.support.processes import Running, free_port, in_environment, is_alive
 from uvicorn.ctl import Values, render
 
 from .caught import assert_nothing_lost
-from .helpers import HERE, get_json, pids, program, until, until_held_by
+from .helpers import get_json, pids, place_with_spaces, program, until, until_held_by
 
 
 class Circus:
@@ -26,14 +25,14 @@ class Circus:
 
     def ctl(self, *words: str) -> str:
         """Run circusctl; returns what it printed."""
-        command = [program("circusctl"), "--endpoint", f"ipc://{self.here}/endpoint", *words]
+        command = [program("circusctl"), "--endpoint", f"ipc://{self.here}/circus-endpoint", *words]
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=in_environment())
         return done.stdout + done.stderr
 
     def loses_nothing(self, act: Callable[[], object], settled: Callable[[], object]) -> None:
         assert_nothing_lost(
             self.port,
-            self.here,
+            self.here / "the app",
             act,
             leaving=lambda: self.running.log.count("Shutting down"),
             moments=2,
@@ -46,10 +45,10 @@ class Circus:
 def circus(tmp_path: Path) -> Iterator[Callable[..., Circus]]:
     """Start circusd on the shipped file of a variant, filled in as `uvicornctl init` does."""
     circusd = program("circusd")
-    (tmp_path / "app.py").write_text((HERE / "app.py").read_text())
+    there, commands = place_with_spaces(tmp_path)
     values = Values(
-        directory=str(tmp_path),
-        commands=str(Path(sys.executable).parent),
+        directory=str(there),
+        commands=commands,
         user="root" if os.getuid() == 0 else os.environ.get("USER", "nobody"),
         port=free_port(),
         run=str(tmp_path),
@@ -59,7 +58,7 @@ def circus(tmp_path: Path) -> Iterator[Callable[..., Circus]]:
         def start(variant: str, *, more: str = "", **env: str) -> Circus:
             ((name, text),) = render("circus", variant, values).items()
             # Only these are others than shipped: a directory of the test's own, and less patience with failures.
-            text = text.replace("/run/circus", str(tmp_path))
+            text = text.replace("/run/circus", f"{tmp_path}/circus")
             if env:
                 text = text.replace("retry_in = 10", "retry_in = 1").replace("max_retry = 3", "max_retry = 1")
                 text = text.replace("attempts = 5", "attempts = 1")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from tests.support.load import LoadClient
 from tests.support.processes import Running, is_alive
 from tests.support.wire import Wire, WireError
 
-from .caught import Caught, assert_nothing_lost
+from .caught import LAST, Caught, assert_nothing_lost, held
 from .conftest import Start
 from .helpers import HERE, get, get_json, pids, program, until, until_held_by
 
@@ -28,17 +26,6 @@ pytest.importorskip("gunicorn")
 
 def ask(path: str = "/") -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
-
-
-@contextlib.contextmanager
-def held(server: Running) -> Iterator[Wire]:
-    """A connection whose request is being answered until the file `gate` is there."""
-    with Wire.connect(server, timeout=30) as wire:
-        wire.send(b"GET /hold?gate HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        seen = b""
-        while b"held" not in seen:
-            seen += wire.read_some()
-        yield wire
 
 
 # -- serving --
@@ -107,7 +94,7 @@ def test_a_drain_longer_than_timeout_is_not_punished(gunicorn: Start, tmp_path: 
         server.wait_for("Waiting for connections to close")
         time.sleep(3)  # three times as long as a loop that stands still would live
         (tmp_path / "gate").touch()
-        assert wire.read_until_close(20).endswith(b"0\r\n\r\n")
+        assert wire.read_until_close(20).endswith(LAST)
     assert server.wait() == 0
     assert "WORKER TIMEOUT" not in server.log
 
@@ -356,7 +343,7 @@ def test_term_finishes_requests_and_leaves_quietly(gunicorn: Start, tmp_path: Pa
         server.signal(signal.SIGTERM)
         server.wait_for("Shutting down", count=2)
         (tmp_path / "gate").touch()
-        assert wire.read_until_close(20).endswith(b"0\r\n\r\n")
+        assert wire.read_until_close(20).endswith(LAST)
     assert server.wait() == 0
     assert server.log.count("lifespan ended") == 2
     for complaint in ("was sent SIGTERM", "Error while closing socket", "Traceback"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -17,9 +18,11 @@ import pytest
 from tests.support.load import LoadClient
 from tests.support.processes import Running, free_port
 from tests.support.wire import Wire
+from uvicorn.config import Config
 from uvicorn.ctl import Values, render
 
-from .helpers import HERE, get, get_json, pids, program, until
+from .caught import LAST, assert_nothing_lost, held
+from .helpers import HERE, get, get_json, holders, pids, program, until, until_held_by
 
 AROUND = """\
 daemon off;
@@ -41,44 +44,58 @@ http {{
 
 
 class Behind:
-    def __init__(self, nginx: Running, server: Running, port: int, here: Path) -> None:
-        self.nginx, self.server, self.port, self.here = nginx, server, port, here
+    def __init__(self, nginx: Running, server: Running, port: int, plain_port: int, here: Path) -> None:
+        self.nginx, self.server, self.port, self.plain_port, self.here = nginx, server, port, plain_port, here
+        self.socket = here / "web.sock"
+
+    def is_502(self) -> bool:
+        return get(self.port).status == 502
 
     def reload_nginx(self) -> None:
+        """Returns when the old processes of nginx take nothing new any more."""
+        before = set(self.nginx.descendants())
         self.nginx.signal(signal.SIGHUP)
+        until(lambda: set(self.nginx.descendants()) - before, "new processes of nginx", log=lambda: self.nginx.log)
+        until(lambda: not before & holders(self.port), "the old ones let go", log=lambda: self.nginx.log)
 
 
 @pytest.fixture
 def behind(tmp_path: Path, uvicorn: Any, certificates: Any) -> Iterator[Callable[..., Behind]]:
+    """Start a server and nginx in front of it, on the shipped file as `uvicornctl init nginx` fills it in."""
     nginx = program("nginx")
     with ExitStack() as stack:
 
-        def start(*options: str, workers: int = 2, tls: bool = False) -> Behind:
+        def start(*options: str, variant: str = "unix", workers: int = 2, change: Any = str) -> Behind:
             port = free_port()
-            (text,) = render("nginx", "unix", Values(run=str(tmp_path))).values()
-            # The port, and for TLS the lines that the file itself gives in its comment.
-            listen = f"listen 127.0.0.1:{port}"
-            assert "    listen 80;\n" in text
-            text = text.replace("    listen 80;\n", f"    {listen}{' ssl' if tls else ''};\n")
-            if tls:
-                wanted = {"ssl_certificate ": certificates.certificate, "ssl_certificate_key ": certificates.key}
-                for line in text.splitlines():
-                    word = line.strip("# ").split(" ")[0] + " "
-                    if word in wanted:
-                        text = text.replace(line, f"    {word}{wanted[word]};")
-            (tmp_path / "web.conf").write_text(text)
+            ((_, text),) = render("nginx", variant, Values(run=str(tmp_path), domain="localhost")).items()
+            # Only ports and files are others than shipped.
+            ports = {"80": port} if variant == "unix" else {"80": free_port(), "443 ssl": port}
+            for shipped, mine in ports.items():
+                assert f"    listen {shipped};\n" in text
+                words = shipped.partition(" ")
+                text = text.replace(f"    listen {shipped};\n", f"    listen 127.0.0.1:{mine}{words[1]}{words[2]};\n")
+            text = text.replace("/etc/letsencrypt/live/localhost/fullchain.pem", str(certificates.certificate))
+            text = text.replace("/etc/letsencrypt/live/localhost/privkey.pem", str(certificates.key))
+            text = text.replace("/var/www/html", str(tmp_path))
+            (tmp_path / "web.conf").write_text(change(text))
             user = "user root;" if os.getuid() == 0 else ""
             (tmp_path / "nginx.conf").write_text(AROUND.format(here=tmp_path, user=user))
-            sock = tmp_path / "web.sock"
-            arguments = ["--uds", sock, "--uds-mode", "660", "--forwarded-allow-ips", "unix:", "--workers", workers]
-            server = uvicorn(*arguments, *options, app=(HERE / "app.py").read_text(), ready=None)
+            server = uvicorn(
+                *options_of(tmp_path), "--workers", workers, *options, app=(HERE / "app.py").read_text(), ready=None
+            )
             server.wait_for("Application startup complete", count=workers)
+            server.wait_for("Uvicorn running on")
             front = Running(command=[nginx, "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")], cwd=tmp_path)
             stack.enter_context(front)
             until(lambda: is_listening(port), "nginx listens", log=lambda: front.log)
-            return Behind(front, server, port, tmp_path)
+            return Behind(front, server, port, ports["80"], tmp_path)
 
         yield start
+
+
+def options_of(here: Path) -> list[str]:
+    """What the shipped file's comment asks to start the server with."""
+    return ["--uds", str(here / "web.sock"), "--uds-mode", "660", "--forwarded-allow-ips", "unix:"]
 
 
 def is_listening(port: int) -> bool:
@@ -89,30 +106,59 @@ def is_listening(port: int) -> bool:
     return True
 
 
-def test_the_application_sees_the_client_and_its_host_and_nothing_forged(behind: Callable[..., Behind]):
-    web = behind()
-    forged = (
-        "X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\nForwarded: for=6.6.6.6\r\nX-Forwarded-Host: evil\r\n"
-    )
-    seen = get_json(web.port, "/scope", headers=forged)
+FORGED = """\
+X-Forwarded-For: 6.6.6.6\r
+X-Forwarded-Proto: gopher\r
+X-Forwarded-Host: evil\r
+X-Forwarded-Port: 6\r
+Forwarded: for=6.6.6.6;proto=gopher;host=evil\r
+X-Real-IP: 6.6.6.6\r
+"""
+
+
+@pytest.mark.parametrize(("variant", "scheme"), [("unix", "http"), ("tls", "https")])
+def test_the_application_sees_client_scheme_and_host_and_nothing_forged(
+    behind: Callable[..., Behind], certificates: Any, variant: str, scheme: str
+):
+    # Also where an application believes more headers than by default: nginx throws away what a client writes.
+    more = ["--forwarded-headers", "x-forwarded-for,x-forwarded-proto,x-forwarded-host"]
+    web = behind(*more, variant=variant)
+    tls = certificates.context() if variant == "tls" else None
+    seen = get_json(web.port, "/scope", headers=FORGED, tls=tls)
     assert seen["client"] == ["127.0.0.1", 0]
-    assert seen["scheme"] == "http"
+    assert seen["scheme"] == scheme
     assert seen["host"] == "localhost"
-    with LoadClient(web.port, connections=8) as load:  # one after the other, nginx would use one connection to us
-        until(lambda: len(load.report.bodies) == 2, "both workers answer", log=lambda: str(load.report))
+    assert seen["http_version"] == "1.1"
+    with Wire.connect(web.port, tls=tls) as wire:
+        answer = wire.request(b"GET /scope HTTP/1.1\r\nHost: localhost:8443\r\n\r\n")
+    assert json.loads(answer.body)["host"] == "localhost:8443"
 
 
-def test_tls_in_nginx_is_https_in_the_scope(behind: Callable[..., Behind], certificates: Any):
-    web = behind(tls=True)
-    assert get_json(web.port, "/scope", tls=certificates.context())["scheme"] == "https"
-
-
-def test_a_websocket_goes_through(behind: Callable[..., Behind]):
-    client = pytest.importorskip("websockets.sync.client")
+def test_both_workers_answer_and_a_killed_one_is_replaced(behind: Callable[..., Behind]):
     web = behind()
-    with client.connect(f"ws://127.0.0.1:{web.port}/") as socket:
+    first = pids(web.port, 2)
+    os.kill(min(first), signal.SIGKILL)
+    pids(web.port, 2, without={min(first)})
+
+
+def test_plain_http_is_sent_to_https_and_the_challenges_are_answered(behind: Callable[..., Behind], certificates: Any):
+    web = behind(variant="tls", workers=1)
+    moved = get(web.plain_port, "/a?b=c")
+    assert (moved.status, moved.get("location")) == (301, b"https://localhost/a?b=c")
+    challenge = web.here / ".well-known" / "acme-challenge"
+    challenge.mkdir(parents=True)
+    (challenge / "token").write_text("secret")
+    assert get(web.plain_port, "/.well-known/acme-challenge/token").body == b"secret"
+
+
+@pytest.mark.parametrize(("variant", "scheme"), [("unix", "ws"), ("tls", "wss")])
+def test_a_websocket_goes_through(behind: Callable[..., Behind], certificates: Any, variant: str, scheme: str):
+    client = pytest.importorskip("websockets.sync.client")
+    web = behind(variant=variant, workers=1)
+    tls = certificates.context() if variant == "tls" else None
+    with client.connect(f"{scheme}://localhost:{web.port}/", ssl=tls, open_timeout=20) as socket:
         socket.send("hello")
-        assert socket.recv(timeout=60) == "hello from ws"
+        assert socket.recv(timeout=20) == f"hello from {scheme}"
 
 
 def test_an_upload_of_64_mib_goes_through_whole(behind: Callable[..., Behind]):
@@ -127,55 +173,95 @@ def test_an_upload_of_64_mib_goes_through_whole(behind: Callable[..., Behind]):
 
 def test_a_stream_arrives_as_it_is_sent(behind: Callable[..., Behind]):
     web = behind(workers=1)
-    with Wire.connect(web.port) as wire:
-        wire.send(b"GET /hold?gate HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        seen = b""
-        while b"held\n" not in seen:
-            seen += (part := wire.read_some())
-            assert part, seen
+    with held(web.port) as wire:  # its first part has come; the second is not even written
         (web.here / "gate").touch()
-        assert b"let go\n" in wire.read_until_close()
+        assert b"let go" in wire.read_until_close(20)
 
 
-def test_reloads_of_both_under_load_fail_nothing(behind: Callable[..., Behind]):
+def test_reloads_of_ours_under_load_lose_nothing(behind: Callable[..., Behind]):
+    web = behind()
+    before = pids(web.port, 2)
+
+    def settled() -> None:
+        pids(web.port, 2, without=before, timeout=20)
+        web.server.wait_for("Reloaded: ")
+
+    assert_nothing_lost(
+        web.port,
+        web.here,
+        lambda: web.server.signal(signal.SIGHUP),
+        leaving=lambda: web.server.log.count("Shutting down"),
+        moments=2,
+        settled=settled,
+        log=lambda: web.server.log,
+    )
+
+
+def test_a_reload_of_nginx_under_load_loses_nothing(behind: Callable[..., Behind]):
+    """What nginx was asked for: idle connections of clients it closes itself when it reloads."""
     web = behind()
     post = b"POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello"
-    # nginx closes idle connections when it reloads: what is judged here is what it was asked, and got from us.
-    with LoadClient(web.port, connections=3, request=post, method="POST", keep_alive=False) as load:
-        before = pids(web.port, 2)
-        web.server.signal(signal.SIGHUP)
-        after = pids(web.port, 2, without=before)
-        web.server.wait_for("Reloaded: ")
+    with ExitStack() as stack:
+        load = stack.enter_context(
+            LoadClient(web.port, connections=4, request=post, method="POST", keep_alive=False, timeout=30)
+        )
+        load.wait_for_answers(10)
+        wires = [stack.enter_context(held(web.port)) for _ in range(4)]
         web.reload_nginx()
-        load.wait_for_answers(30)
-        web.server.signal(signal.SIGHUP)
-        pids(web.port, 2, without=before | after)
-        web.server.wait_for("Reloaded: ", count=2)
+        load.wait_for_answers(20)
+        (web.here / "gate").touch()
+        assert [wire.read_until_close(20).endswith(LAST) for wire in wires] == [True] * 4
         report = load.stop()
     assert report.failures == 0, str(report)
+    print(f"0 lost: 4 in flight; load: {report}")
 
 
-def test_kept_connections_that_idle_are_never_lost(behind: Callable[..., Behind]):
-    """nginx gives up an idle connection before we do: no 502 for the POST that comes in that moment."""
-    web = behind(workers=1)
-    with Wire.connect(web.port) as wire:
-        for pause in (3.8, 4.1):
+def test_nginx_gives_an_idle_connection_up_before_we_do(behind: Callable[..., Behind]):
+    """The other way round, the POST that it sends in the moment in which we close would be a 502."""
+    ((_, text),) = render("nginx", "unix", Values()).items()
+    shipped = re.search(r"keepalive_timeout (\d+)s;", text)
+    assert shipped
+    assert int(shipped[1]) < Config("app:app", log_config=None).timeout_keep_alive
+    # The same order with shorter times, and a POST about when nginx closes and when we would.
+    web = behind("--timeout-keep-alive", "2", workers=1, change=lambda text: text.replace(shipped[0], SHORT))
+    with Wire.connect(web.port, timeout=20) as wire:
+        for pause in (0.9, 1.0, 1.1, 2.0):
             time.sleep(pause)
             assert wire.request(b"POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx", "POST").status == 200
 
 
+SHORT = "keepalive_timeout 1s;"
+
+
 def test_a_server_that_is_away_is_found_the_moment_it_is_back(behind: Callable[..., Behind], uvicorn: Any):
-    web = behind(workers=1)
-    assert web.server.stop() in (0, -15)
-    assert not (web.here / "web.sock").exists()
-    assert get(web.port).status == 502
-    arguments = ["--uds", web.here / "web.sock", "--forwarded-allow-ips", "unix:"]
-    uvicorn("app:app", *arguments)
+    web = behind()
+    assert holders(web.socket)
+    assert web.server.stop() == 0
+    assert not web.socket.exists()
+    until_held_by(web.socket, set())
+    assert web.is_502()
+    failing = uvicorn("app:app", *options_of(web.here), "--workers", 2, env={"BROKEN": "lifespan"}, ready=None)
+    assert failing.wait() == 3
+    assert web.is_502()
+    back = uvicorn("app:app", *options_of(web.here), "--workers", 2, ready=None)
+    back.wait_for("Application startup complete", count=2)
     assert get(web.port).status == 200
 
 
-def test_the_shipped_file_passes_nginxs_own_check(behind: Callable[..., Behind]):
-    web = behind(workers=1)
+def test_a_killed_master_leaves_nobody_on_the_socket(behind: Callable[..., Behind], uvicorn: Any):
+    web = behind()
+    assert holders(web.socket)
+    web.server.signal(signal.SIGKILL)
+    web.server.process.wait()
+    until_held_by(web.socket, set())
+    assert web.is_502()
+    uvicorn("app:app", *options_of(web.here))  # over the file that the dead one has left
+    assert get(web.port).status == 200
+
+
+@pytest.mark.parametrize("variant", ["unix", "tls"])
+def test_the_shipped_file_passes_nginxs_own_check(behind: Callable[..., Behind], variant: str):
+    web = behind(variant=variant, workers=1)
     done = subprocess.run(
         [program("nginx"), "-t", "-p", str(web.here), "-c", str(web.here / "nginx.conf")],
         capture_output=True,
@@ -183,4 +269,3 @@ def test_the_shipped_file_passes_nginxs_own_check(behind: Callable[..., Behind])
     )
     assert done.returncode == 0, done.stderr
     assert "warn" not in done.stderr
-    assert json.loads(get(web.port, "/scope").body)["client"] == ["127.0.0.1", 0]

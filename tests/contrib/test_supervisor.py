@@ -20,7 +20,7 @@ from uvicorn.contrib.exits import explain
 from uvicorn.ctl import Values, render
 
 from .caught import assert_nothing_lost
-from .helpers import HERE, get, get_json, pids, program, until, until_held_by
+from .helpers import get, get_json, pids, place_with_spaces, program, until, until_held_by
 
 xmlrpc = pytest.importorskip("supervisor.xmlrpc")
 
@@ -72,7 +72,7 @@ class Supervisor:
     def loses_nothing(self, act: Callable[[], object], *, moments: int, settled: Callable[[], object]) -> None:
         assert_nothing_lost(
             self.port,
-            self.here,
+            self.here / "the app",
             act,
             leaving=lambda: self.log().count("Shutting down"),
             moments=moments,
@@ -88,12 +88,12 @@ class Supervisor:
 def supervisor(tmp_path: Path) -> Iterator[Callable[..., Supervisor]]:
     """Start supervisord on the shipped files of these variants, filled in as `uvicornctl init` does."""
     supervisord = program("supervisord")
-    (tmp_path / "app.py").write_text((HERE / "app.py").read_text())
+    there, commands = place_with_spaces(tmp_path)
     (tmp_path / "conf.d").mkdir()
     port = free_port()
     values = Values(
-        directory=str(tmp_path),
-        commands=os.path.dirname(program("uvicorn")),
+        directory=str(there),
+        commands=commands,
         user="root" if os.getuid() == 0 else os.environ.get("USER", "nobody"),
         port=port,
         run=str(tmp_path),

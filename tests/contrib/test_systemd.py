@@ -152,6 +152,13 @@ def test_starts_that_fail_again_and_again_end_in_a_failed_unit(web: Callable[...
     assert lab.show(unit.name, "ExecMainStatus", "NRestarts") == {"ExecMainStatus": "3", "NRestarts": "5"}
 
 
+def test_an_app_and_commands_below_a_name_with_a_space_are_found(web: Callable[..., Web], lab: Lab):
+    unit = web(space=" ")
+    assert lab.run("systemd-analyze", "verify", unit.name).strip() == ""
+    unit.start()
+    assert get(unit.port).status == 200
+
+
 def test_both_sockets_of_one_unit_are_served(web: Callable[..., Web], lab: Lab):
     unit = web()
     path = f"/srv/web{unit.port}/s"
@@ -184,6 +191,7 @@ def test_the_unix_variant_serves_reloads_and_takes_its_socket_along(web: Callabl
         unit.until_state("active")
 
     unit.loses_nothing(lambda: lab.systemctl("reload", unit.name), settled, path)
+    assert holders(path)
     unit.stop()
     assert "No such file" in lab.run("ls", path, check=False)
     until_held_by(path, set())

@@ -26,21 +26,22 @@ BindReadOnlyPaths={base} {checkout}
 class Web:
     """A unit of the shipped ones in the lab, with a port of its own."""
 
-    def __init__(self, lab: Lab, variant: str, port: int, *, extra: str = "", **values: str) -> None:
+    def __init__(self, lab: Lab, variant: str, port: int, *, extra: str = "", space: str = "") -> None:
         self.lab, self.port = lab, port
-        folder = lab.srv / f"web{port}"
+        folder = lab.srv / f"web{space}{port}"
         shutil.copytree(HERE, folder, ignore=shutil.ignore_patterns("__pycache__", "test_*"))
         folder.chmod(0o755)
         self.folder = folder
-        filled = Values(
-            directory=f"/srv/web{port}", commands=os.path.dirname(program("uvicorn")), port=port, run=f"/run/web{port}"
-        )
+        commands = os.path.dirname(program("uvicorn"))
+        if space:
+            (folder / "the commands").symlink_to(commands)
+            commands = f"/srv/{folder.name}/the commands"
+        filled = Values(directory=f"/srv/{folder.name}", commands=commands, port=port, run=f"/run/web{port}")
         self.units = []
         for name, text in render("systemd", variant, filled).items():
             # A name of its own: several tests share one systemd.
             name = name.replace("uvicorn", f"web{port}", 1)
             text = re.sub(r"(?<=[ =])uvicorn(-uds)?(?=(@%i)?\.socket)", f"web{port}", text)
-            text = text.replace("RuntimeDirectory=web\n", f"RuntimeDirectory=web{port}\n")
             (lab.units / name).write_text(text)
             self.units.append(name)
             if name.endswith(".service"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from uvicorn.ctl import MANAGERS, Values, fill, main, render
 
@@ -22,15 +22,26 @@ def test_every_shipped_file_belongs_to_a_variant():
     contrib = Path(__file__).parents[2] / "contrib"
     shipped = {f"{file.parent.name}/{file.name}" for file in contrib.glob("*/*") if file.suffix != ".pyc"}
     assert shipped == {
-        f"{m}/{file}" for m, manager in MANAGERS.items() for v in manager.variants.values() for file in v
+        f"{m}/{file}" for m, manager in MANAGERS.items() for v in manager.variants.values() for file in v.files
     }
 
 
 @pytest.mark.parametrize(("manager", "variant"), EVERY)
 def test_no_example_is_left(manager: str, variant: str):
-    values = Values("shop.main:api", "/opt/shop", "/opt/venv/bin", "shop", "0.0.0.0", 9123, 7, "/run/shop", "/logs")
+    values = Values(
+        "shop.main:api", "/opt/shop", "/opt/venv/bin", "shop", "0.0.0.0", 9123, 7, "/run/shop", "/logs", "shop.test"
+    )
     for text in render(manager, variant, values).values():
-        for example in ("app:app", "/srv/web", "www-data", "127.0.0.1", "8000", "/run/web", "/var/log/supervisor"):
+        for example in (
+            "app:app",
+            "/srv/web",
+            "www-data",
+            "127.0.0.1",
+            "8000",
+            "/run/web",
+            "/var/log/supervisor",
+            "example.org",
+        ):
             assert example not in text
 
 
@@ -71,9 +82,100 @@ def test_init_prints_and_names_its_variants():
     assert "circus has master, processes, unix, not 'nope'" in refused.output
 
 
-def test_a_directory_that_cannot_be_written_is_one_line():
-    result = CliRunner().invoke(main, ["init", "nginx", "--app", "a:b", "--to", "/nonexistent"])
-    assert result.exit_code == 1
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["init", *arguments])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere", "--app", "a:b"], "Invalid value for"),
+        (["systemd"], "Missing option '--app': the application, as MODULE:ATTRIBUTE, such as shop.main:app"),
+        (["systemd", "--app", "shop"], "'shop' is not MODULE:ATTRIBUTE, such as shop.main:app"),
+        (["systemd", "--app", "a:b", "--port", "99999"], "99999 is not in the range 1<=x<=65535"),
+        (["systemd", "--app", "a:b", "--workers", "0"], "0 is not in the range x>=1"),
+        (["systemd", "--app", "a:b", "--directory", "/srv/100%"], "'/srv/100%' has a '%', which means something"),
+        (["systemd", "--app", "a:b", "--run", "run"], "'run' is not an absolute path"),
+        (["systemd", "--app", "a:b", "--variant", "uds", "--run", "/srv/x"], "'/srv/x' is not below /run"),
+        (["nginx", "--run", "/run/my web"], "'/run/my web' has a space"),
+        (["supervisor", "--app", "a:b", "--host", "::1"], "the sockets of supervisor are IPv4"),
+        (["circus", "--app", "a:b", "--user", "a b"], "'a b' is not one word"),
+        (["circus", "--app", "a:b", "--variant", "nope"], "circus has master, processes, unix, not 'nope'"),
+    ],
+)
+def test_a_wrong_argument_is_named(arguments: list[str], said: str):
+    result = run(*arguments, "--to", "-")
+    assert result.exit_code == 2
+    assert said in " ".join(result.output.split())
+
+
+def test_every_variant_is_in_the_help():
+    said = run("--help").output
+    for manager in MANAGERS.values():
+        for variant in manager.variants:
+            assert variant in said
+
+
+def test_a_user_who_is_missing_is_an_error_on_the_machine_itself_and_a_note_for_another(tmp_path: Path):
+    arguments = ["supervisor", "--app", "a:b", "--user", "nobody-of-this-name"]
+    here = run(*arguments)
+    assert here.exit_code == 1
     assert (
-        "cannot write /nonexistent/web.conf: No such file or directory; --to names another directory" in result.output
+        "there is no user 'nobody-of-this-name' here; `useradd --system nobody-of-this-name` makes one" in here.output
     )
+    assert run(*arguments, "--to", str(tmp_path)).exit_code == 0
+    assert "user=nobody-of-this-name" in (tmp_path / "web.conf").read_text()
+
+
+def test_what_will_not_work_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "main.py").touch()
+    arguments = ["systemd", "--to", "-", "--directory", str(tmp_path)]
+    assert "there is no nowhere.py in" in run(*arguments, "--app", "nowhere:app").output
+    assert "there is no" not in run(*arguments, "--app", "shop.main:app").output
+    assert (
+        "which has a /tmp of its own" in run("systemd", "--to", "-", "--directory", "/tmp/here", "--app", "a:b").output
+    )
+    said = run("systemd", "--to", "-", "--directory", "/home/me/shop", "--app", "a:b").output
+    assert "note: the application or its Python is in a home" in said
+    assert "\nProtectHome=read-only\n" in said
+
+
+def test_names_with_spaces_are_one_word_of_a_command():
+    values = Values(directory="/srv/my shop", commands="/srv/my shop/.venv/bin")
+    (text,) = render("supervisor", "master", values).values()
+    assert 'command="/srv/my shop/.venv/bin/uvicorn" app:app' in text
+    assert "directory=/srv/my shop\n" in text
+
+
+def test_an_ipv6_address_has_brackets_before_a_port():
+    _, socket = render("systemd", "socket", Values(host="::1")).values()
+    assert "ListenStream=[::1]:8000\n" in socket
+    assert "--host ::1 --port" in render("systemd", "user", Values(host="::1"))["uvicorn-user.service"]
+
+
+def test_the_directory_that_systemd_makes_is_that_of_the_socket():
+    text = render("systemd", "uds", Values(run="/run/shop"))["uvicorn-uds.service"]
+    assert "RuntimeDirectory=shop\n" in text
+    assert "--uds /run/shop/web.sock" in text
+
+
+def test_a_unit_of_a_user_goes_into_their_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    result = run("systemd", "--variant", "user", "--app", "a:b")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / ".config" / "systemd" / "user" / "uvicorn-user.service").exists()
+    assert "next: systemctl --user daemon-reload && systemctl --user enable --now uvicorn-user" in result.output
+
+
+def test_a_directory_that_is_not_there_is_one_line():
+    result = run("nginx", "--to", "/nonexistent")
+    assert result.exit_code == 1
+    assert "there is no directory /nonexistent; --to names another, --to - only prints" in result.output
+
+
+def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path):
+    (tmp_path / "web.conf").mkdir()
+    result = run("nginx", "--to", str(tmp_path), "--force")
+    assert result.exit_code == 1
+    assert f"cannot write {tmp_path}/web.conf: Is a directory; --to names another directory" in result.output
