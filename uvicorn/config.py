@@ -505,6 +505,7 @@ def _is_asgi3(app: Any) -> bool:
         return hasattr(app, "__await__")
     from uvicorn._compat import iscoroutinefunction
 
-    if inspect.isfunction(app):
+    # A bound method is looked at itself: its __call__ is no coroutine function, whatever it gives.
+    if inspect.isfunction(app) or inspect.ismethod(app):
         return iscoroutinefunction(app)
     return iscoroutinefunction(getattr(app, "__call__", None))  # noqa: B004 (the method itself is looked at)

@@ -40,6 +40,17 @@ async def asgi3(scope: Any, receive: Any, send: Any) -> None: ...
 def asgi2(scope: Any) -> Any: ...
 
 
+class Site:
+    """Applications that are bound methods."""
+
+    async def asgi3(self, scope: Any, receive: Any, send: Any) -> None: ...
+
+    @classmethod
+    async def asgi3_of_class(cls, scope: Any, receive: Any, send: Any) -> None: ...
+
+    def asgi2(self, scope: Any) -> Any: ...
+
+
 def wsgi(environ: Any, start_response: Any) -> Any: ...
 
 
@@ -84,6 +95,9 @@ def loaded(app: Any, **arguments: Any) -> Config:
         (asgi3, "asgi3", "3.0"),
         (Asgi3Object(), "asgi3", "3.0"),
         (AwaitableClass, "asgi3", "3.0"),
+        (Site().asgi3, "asgi3", "3.0"),
+        (Site.asgi3_of_class, "asgi3", "3.0"),
+        (Site().asgi2, "asgi2", "2.0"),
         (asgi2, "asgi2", "2.0"),
         (Asgi2Class, "asgi2", "2.0"),
         (wsgi, "asgi2", "2.0"),
