@@ -52,6 +52,8 @@ class ResponseHead:
 
 def response_head(status: Any, headers: Iterable[Any]) -> ResponseHead:
     """Check status and headers of an application. Raises RuntimeError, TypeError or ValueError, for it to see."""
+    if status.__class__ is not int:
+        status = whole_number(status)
     pairs = tuple(headers)
     try:
         known = _heads.get((status, pairs))
@@ -68,7 +70,7 @@ def response_head(status: Any, headers: Iterable[Any]) -> ResponseHead:
     return result
 
 
-def _response_head(status: Any, pairs: tuple[Any, ...]) -> ResponseHead:
+def _response_head(status: int, pairs: tuple[Any, ...]) -> ResponseHead:
     start = STATUS_LINES.get(status) or status_line(status)
     lines: list[bytes] = []
     length = -1
@@ -107,10 +109,15 @@ def _response_head(status: Any, pairs: tuple[Any, ...]) -> ResponseHead:
     )
 
 
-def status_line(status: Any) -> bytes:
-    """Return the status line of a final response. The reason of an unknown status is empty (RFC 9112 4)."""
-    if not isinstance(status, int) or isinstance(status, bool):
+def whole_number(status: Any) -> int:
+    """Return a status that is not plainly an int as one: of an enum, or 200.0, which equals 200 wherever it is kept."""
+    if isinstance(status, bool) or not (isinstance(status, int) or (isinstance(status, float) and status.is_integer())):
         raise TypeError(f"Expected 'status' to be an integer, but got {status!r}.")
+    return int(status)
+
+
+def status_line(status: int) -> bytes:
+    """Return the status line of a final response. The reason of an unknown status is empty (RFC 9112 4)."""
     if not 200 <= status <= 999:
         raise ValueError(f"Expected 'status' to be from 200 to 999, but got {status}.")
     line = STATUS_LINES.get(status)

@@ -63,6 +63,17 @@ def test_a_status_that_is_no_integer_is_refused(status: Any, remembered: bool) -
         head(status=status)
 
 
+@pytest.mark.parametrize("remembered", [False, True])
+@pytest.mark.parametrize("status", [200.0, 299.0])
+def test_a_whole_number_of_another_type_is_the_same_each_time(status: float, remembered: bool) -> None:
+    module._heads.clear()
+    if remembered:
+        head(status=int(status))
+    found = head(status=status)
+    assert found == head(status=int(status))
+    assert type(found.status) is int
+
+
 def test_a_status_may_be_of_the_enumeration() -> None:
     assert head(status=HTTPStatus.NOT_FOUND).start == b"HTTP/1.1 404 Not Found\r\n"
 
