@@ -52,7 +52,7 @@ def test_the_package_uvicorn_worker_works_with_this_server(gunicorn: Start):
 
 def test_importing_the_workers_warns_of_nothing():
     code = "import uvicorn.workers as w; print(w.UvicornWorker.CONFIG_KWARGS, w.UvicornH11Worker.CONFIG_KWARGS)"
-    ran = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=30)
+    ran = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=120)
     assert ran.stdout.split("} ")[0] == "{'loop': 'auto', 'http': 'auto'", ran.stderr
     assert "'h11'" in ran.stdout
 
@@ -73,7 +73,7 @@ def test_keepalive_is_how_long_an_idle_connection_stays(gunicorn: Start):
     server = gunicorn("--keep-alive", 1)
     with Wire.connect(server) as wire:
         wire.request(ask())
-        assert wire.is_closed(within=15) == "eof"
+        assert wire.is_closed() == "eof"
 
 
 def test_a_worker_that_hangs_is_killed_at_timeout_and_shows_where_it_hung(gunicorn: Start):
@@ -81,9 +81,9 @@ def test_a_worker_that_hangs_is_killed_at_timeout_and_shows_where_it_hung(gunico
     victim = int(get(server).body)
     with Wire.connect(server) as wire:
         wire.send(ask("/hang?60"))
-        server.wait_for("WORKER TIMEOUT", timeout=20)
-        server.wait_for(r"Fatal Python error: Aborted", timeout=20)
-        server.wait_for(r'app\.py", line \d+ in request', timeout=20)
+        server.wait_for("WORKER TIMEOUT")
+        server.wait_for(r"Fatal Python error: Aborted")
+        server.wait_for(r'app\.py", line \d+ in request')
         assert pids(server, 1, without={victim})
 
 
@@ -94,7 +94,7 @@ def test_a_drain_longer_than_timeout_is_not_punished(gunicorn: Start, tmp_path: 
         server.wait_for("Waiting for connections to close")
         time.sleep(3)  # three times as long as a loop that stands still would live
         (tmp_path / "gate").touch()
-        assert wire.read_until_close(20).endswith(LAST)
+        assert wire.read_until_close().endswith(LAST)
     assert server.wait() == 0
     assert "WORKER TIMEOUT" not in server.log
 
@@ -109,7 +109,7 @@ def test_graceful_timeout_cuts_what_still_runs_and_the_lifespan_ends(gunicorn: S
     server = gunicorn("--graceful-timeout", 3)
     with held(server):
         server.signal(signal.SIGTERM)
-        assert server.wait(timeout=30) == 0
+        assert server.wait() == 0
     assert "lifespan ended" in server.log
 
 
@@ -117,7 +117,7 @@ def test_max_requests_replaces_a_worker_and_loses_no_request(gunicorn: Start):
     server = gunicorn("--max-requests", 40, "--max-requests-jitter", 10, workers=2)
     first = pids(server, 2)
     with LoadClient(server, connections=4) as load:
-        pids(server, 2, without=first, timeout=20)
+        pids(server, 2, without=first)
         report = load.stop()
     assert report.failures == 0, str(report)
     assert "Maximum request limit of" in server.log
@@ -262,7 +262,7 @@ def test_reload_serves_the_changed_code(gunicorn: Start, tmp_path: Path):
     server = gunicorn("--reload", "--reload-engine", "poll")
     assert get(server).body.isdigit()
     (tmp_path / "app.py").write_text((HERE / "app.py").read_text().replace("str(os.getpid())", "'changed'"))
-    until(lambda: answer(server) == b"changed", "the new code answers", timeout=20)
+    until(lambda: answer(server) == b"changed", "the new code answers")
 
 
 def answer(server: Running) -> bytes:
@@ -322,10 +322,10 @@ def test_a_subclass_has_the_hooks_that_others_use(gunicorn: Start, tmp_path: Pat
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT], ids=["INT", "QUIT"])
 def test_int_and_quit_to_the_master_end_at_once_with_the_lifespan(gunicorn: Start, number: int):
-    server = gunicorn(settings="def worker_int(worker):\n    worker.log.info('hook: int')\n")
+    server = gunicorn("--graceful-timeout", 600, settings="def worker_int(worker):\n    worker.log.info('hook: int')\n")
     with held(server):
         server.signal(number)
-        assert server.wait(timeout=25) == 0  # the default of graceful_timeout, 30, is not waited for
+        assert server.wait() == 0  # graceful_timeout is not waited for
     assert "lifespan ended" in server.log
     assert "hook: int" in server.log
 
@@ -333,7 +333,7 @@ def test_int_and_quit_to_the_master_end_at_once_with_the_lifespan(gunicorn: Star
 def test_ctrl_c_reaches_everybody_and_ends_in_order(gunicorn: Start):
     server = gunicorn(workers=2)
     os.killpg(server.pid, signal.SIGINT)
-    assert server.wait(timeout=25) == 0
+    assert server.wait() == 0
     assert server.log.count("lifespan ended") == 2
 
 
@@ -343,7 +343,7 @@ def test_term_finishes_requests_and_leaves_quietly(gunicorn: Start, tmp_path: Pa
         server.signal(signal.SIGTERM)
         server.wait_for("Shutting down", count=2)
         (tmp_path / "gate").touch()
-        assert wire.read_until_close(20).endswith(LAST)
+        assert wire.read_until_close().endswith(LAST)
     assert server.wait() == 0
     assert server.log.count("lifespan ended") == 2
     for complaint in ("was sent SIGTERM", "Error while closing socket", "Traceback"):
@@ -375,7 +375,7 @@ def test_hup_serves_the_new_code_and_loses_no_request(gunicorn: Start, tmp_path:
         change,
         leaving=lambda: server.log.count("Shutting down"),
         moments=2,
-        settled=lambda: pids(server, 2, without=first, timeout=30),
+        settled=lambda: pids(server, 2, without=first),
         log=lambda: server.log,
     )
     get(server, "/fail")

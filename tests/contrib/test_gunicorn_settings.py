@@ -237,7 +237,7 @@ def test_worker_connections_is_a_limit_where_given(gunicorn: Start):
             assert wire.request(b"GET /fds HTTP/1.1\r\nHost: a\r\n\r\n").status == 200
         # The third takes the place of the one that is idle for longest.
         assert get(server).status == 200
-        assert one.is_closed(within=15) == "eof"
+        assert one.is_closed() == "eof"
 
 
 def test_clients_without_a_certificate_are_refused_where_one_is_asked_for(gunicorn: Start, certificates: Any):
@@ -320,7 +320,7 @@ def test_usr2_and_term_change_the_master_without_a_loss(gunicorn: Start, tmp_pat
 
     def change() -> None:
         server.signal(signal.SIGUSR2)
-        server.wait_for("Application startup complete", count=4, timeout=30)
+        server.wait_for("Application startup complete", count=4)
         server.signal(signal.SIGTERM)
 
     assert_nothing_lost(

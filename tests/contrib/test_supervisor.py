@@ -48,7 +48,7 @@ class Supervisor:
     def ctl(self, *words: str) -> str:
         """Run supervisorctl; returns what it printed."""
         command = [program("supervisorctl"), "-c", str(self.here / "supervisord.conf"), *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=in_environment())
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=in_environment())
         return done.stdout + done.stderr
 
     def log(self) -> str:
@@ -66,7 +66,7 @@ class Supervisor:
         finally:
             transport.close()
 
-    def until_state(self, state: str, count: int = 1, timeout: float = 20) -> None:
+    def until_state(self, state: str, count: int = 1, timeout: float = 60) -> None:
         until(lambda: self.states().count(state) == count, f"{count} {state}", timeout, self.log)
 
     def loses_nothing(self, act: Callable[[], object], *, moments: int, settled: Callable[[], object]) -> None:
@@ -129,7 +129,7 @@ def test_one_master_serves_heals_and_reloads_without_a_loss(supervisor: Callable
     master = the_pid(web)
 
     def settled() -> None:
-        pids(web.port, 2, without=healed, timeout=20)
+        pids(web.port, 2, without=healed)
         web.told("Reloaded: ")
 
     web.loses_nothing(lambda: web.ctl("signal", "HUP", "web:*"), moments=2, settled=settled)
@@ -185,7 +185,7 @@ def answers(path: Path) -> bool:
 
 def test_an_app_that_cannot_start_is_fatal_and_the_listener_says_why(supervisor: Callable[..., Supervisor]):
     web = supervisor("master", "exits", startsecs=15, startretries=1, BROKEN="lifespan")
-    web.until_state("FATAL", timeout=30)
+    web.until_state("FATAL")
     web.told("exited: web (exit status 3; not expected)")
     exits = web.here / "exits.log"
     until(lambda: "web given up on after several starts" in exits.read_text(), "the listener's last word", log=web.log)

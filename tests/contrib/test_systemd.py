@@ -74,7 +74,7 @@ def test_the_first_connection_starts_the_service_and_a_restart_loses_none(web: C
     unit = web()
     lab.systemctl("start", unit.socket)
     assert unit.state == "inactive"
-    with Wire.connect(unit.port, timeout=30) as wire:  # waits in systemd's queue
+    with Wire.connect(unit.port, timeout=60) as wire:  # waits in systemd's queue
         assert wire.request(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").status == 200
     unit.until_state("active")
     before = pids(unit.port, 2)
@@ -96,7 +96,7 @@ def test_a_reload_is_told_and_loses_nothing(web: Callable[..., Web], lab: Lab):
         gate.touch()
 
     def settled() -> None:
-        pids(unit.port, 2, without=before, timeout=30)
+        pids(unit.port, 2, without=before)
         unit.until_state("active")
 
     unit.loses_nothing(reload, settled)
@@ -122,7 +122,7 @@ def test_a_master_that_hangs_is_killed_by_the_watchdog(web: Callable[..., Web], 
     before = pids(unit.port, 2)
     os.kill(unit.main, signal.SIGSTOP)
     unit.until_restarted()
-    pids(unit.port, 2, without=before, timeout=20)
+    pids(unit.port, 2, without=before)
 
 
 def test_a_killed_master_takes_its_workers_along_and_comes_back(web: Callable[..., Web], lab: Lab):
@@ -133,7 +133,7 @@ def test_a_killed_master_takes_its_workers_along_and_comes_back(web: Callable[..
     assert holders(unit.port) - {lab.init} <= tree
     os.kill(unit.main, signal.SIGKILL)
     until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in tree), "the orphans are gone", log=unit.journal)
-    pids(unit.port, 2, without=before, timeout=20)
+    pids(unit.port, 2, without=before)
 
 
 def test_an_app_that_cannot_start_is_a_failed_unit(web: Callable[..., Web], lab: Lab):
@@ -148,7 +148,7 @@ def test_an_app_that_cannot_start_is_a_failed_unit(web: Callable[..., Web], lab:
 def test_starts_that_fail_again_and_again_end_in_a_failed_unit(web: Callable[..., Web], lab: Lab):
     unit = web(extra="Environment=BROKEN=import\nRestartSec=50ms")
     lab.systemctl("start", "--no-block", unit.name)
-    unit.until_state("failed", timeout=60)
+    unit.until_state("failed")
     assert lab.show(unit.name, "ExecMainStatus", "NRestarts") == {"ExecMainStatus": "3", "NRestarts": "5"}
 
 

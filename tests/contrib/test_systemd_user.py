@@ -104,7 +104,7 @@ def test_a_user_starts_reloads_and_stops_a_service(managed: Managed):
     tree = managed.tree()
     os.kill(managed.lab.outside(int(managed.show("MainPID"))) or 0, signal.SIGKILL)
     until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in tree), "the orphans are gone", log=managed.journal)
-    pids(managed.port, 2, timeout=30)
+    pids(managed.port, 2)
     managed.ctl("stop", "uvicorn-user")
     assert managed.show("Result") == "success"
     until_held_by(managed.port, set())

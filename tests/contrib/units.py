@@ -72,7 +72,7 @@ class Web:
         """The master's pid, outside."""
         return self.lab.outside(int(self.lab.show(self.name, "MainPID")["MainPID"])) or 0
 
-    def until_state(self, state: str, timeout: float = 20) -> None:
+    def until_state(self, state: str, timeout: float = 60) -> None:
         until(lambda: self.state == state, f"{self.name} is {state}", timeout, self.lab.journal)
 
     def until_restarted(self) -> None:
