@@ -29,7 +29,7 @@ def test_what_a_worker_writes_the_master_reads(board):
     assert read.lag == 0.25
     assert read.memory == 123
     assert read.accepting
-    assert 0 <= time.monotonic() - read.beat < 1
+    assert read.beat <= time.monotonic() < read.beat + 600  # the clock of this machine, in seconds
 
 
 def test_another_process_sees_the_same_table(board):
