@@ -19,10 +19,11 @@ import logging
 import select
 import socket
 import ssl as ssl_module
-import struct
 import sys
 from collections.abc import Callable
 from typing import Any, Protocol
+
+from uvicorn.listening import is_listening, listening_backlog
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -32,26 +33,6 @@ _ACCEPTS_PER_WAKEUP = 64  # then other connections have their turn
 _ACCEPTS_AT_STOP = 8192  # a flood must not keep a stopping server from stopping
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _EXHAUSTED_PAUSE = 1.0  # seconds
-
-
-def listening_backlog(sock: socket.socket) -> int | None:
-    """Return the backlog of a socket that listens, None where the system does not tell (UNIX sockets, macOS)."""
-    if not hasattr(socket, "TCP_INFO") or sock.family not in (socket.AF_INET, socket.AF_INET6):
-        return None
-    try:
-        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32)
-    except OSError:
-        return None
-    # struct tcp_info: 8 bytes, then u32s; of a listening socket tcpi_sacked is the backlog (tcp_get_info() in Linux).
-    return int(struct.unpack_from("=I", info, 28)[0]) or None
-
-
-def is_listening(sock: socket.socket) -> bool:
-    """Say whether listen() was called on the socket."""
-    try:
-        return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
-    except OSError:  # macOS answers for TCP only
-        return False
 
 
 class Gate(Protocol):

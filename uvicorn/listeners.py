@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from uvicorn._ansi import style
 from uvicorn.errors import ListenError as ListenError
 from uvicorn.kinds import Inherited, Tcp, Unix, parse_address
+from uvicorn.listening import is_listening
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -63,7 +64,7 @@ class Listener:
 
     def listen(self, backlog: int | None = None) -> None:
         """Begin to accept connections. An inherited listening socket keeps its backlog unless one was asked for."""
-        if self._keep_backlog or (backlog is None and self.inherited and _is_listening(self.sock)):
+        if self._keep_backlog or (backlog is None and self.inherited and is_listening(self.sock)):
             return
         try:
             self.sock.listen(socket.SOMAXCONN if backlog is None else backlog)
@@ -360,7 +361,7 @@ def _keep_from_children() -> None:
         with contextlib.suppress(OSError):
             if fd > 2 and os.get_inheritable(fd) and stat.S_ISSOCK(os.fstat(fd).st_mode):
                 with socket.socket(fileno=os.dup(fd)) as sock:
-                    if _is_listening(sock):
+                    if is_listening(sock):
                         os.set_inheritable(fd, False)
 
 
@@ -394,7 +395,7 @@ def adopt(fd: int, *, keep_backlog: bool = True, name: str = "") -> Listener:
             os.close(null)
     else:
         os.set_inheritable(fd, False)
-    return Listener(sock, inherited=True, keep_backlog=keep_backlog and _is_listening(sock), name=name)
+    return Listener(sock, inherited=True, keep_backlog=keep_backlog and is_listening(sock), name=name)
 
 
 def _way_out(fd: int) -> str:
@@ -414,7 +415,7 @@ def _must_be_able_to_listen(sock: socket.socket, fd: int) -> None:
     else:
         raise ListenError(f"fd {fd} is not a listening socket but a connection{_way_out(fd)}")
     name = sock.getsockname()
-    if not _is_listening(sock) and not (name[1] if isinstance(name, tuple) else name):
+    if not is_listening(sock) and not (name[1] if isinstance(name, tuple) else name):
         raise ListenError(f"fd {fd} is a socket that is not bound to any address{_way_out(fd)}")
 
 
@@ -422,13 +423,6 @@ def _copy_above_stdio(fd: int) -> int:
     import fcntl
 
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
-
-
-def _is_listening(sock: socket.socket) -> bool:
-    try:
-        return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
-    except (OSError, AttributeError):  # macOS lacks it for some families
-        return False
 
 
 def _kind(mode: int) -> str:

@@ -19,8 +19,9 @@ import pytest
 import uvloop
 
 from uvicorn.config import Config
+from uvicorn.listening import listening_backlog
 from uvicorn.server import Server
-from uvicorn.server.acceptor import Acceptor, listening_backlog
+from uvicorn.server.acceptor import Acceptor
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.SelectorEventLoop,
