@@ -160,7 +160,6 @@ def import_server(recipe: Recipe) -> None:
 
 def _wanted_modules(recipe: Recipe) -> list[str]:
     names = [
-        "logging.config",
         "uvicorn.config",
         "uvicorn.logging",
         "uvicorn.lifespan.on",

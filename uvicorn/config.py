@@ -11,8 +11,6 @@ import inspect
 import logging
 import os
 from collections.abc import Awaitable, Callable
-from configparser import RawConfigParser
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from uvicorn import log_config as logs
@@ -30,6 +28,8 @@ if TYPE_CHECKING:
     import asyncio
     import socket
     import ssl
+    from configparser import RawConfigParser
+    from pathlib import Path
 
     from uvicorn._types import ASGIApplication
 
@@ -291,6 +291,8 @@ class Config:
                     "watching current working directory.",
                     asked,
                 )
+            from pathlib import Path
+
             self.reload_dirs = [Path.cwd()]
         logger.info("Will watch for changes in these directories: %s", sorted(map(str, self.reload_dirs)))
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def is_dir(path: Path) -> bool:
@@ -24,6 +27,8 @@ def resolve_reload_patterns(patterns_list: list[str], directories_list: list[str
 
     Directories come out absolute, without those inside another one; patterns are kept as they are.
     """
+    from pathlib import Path  # only a reloader needs it
+
     here = Path.cwd()
     patterns = list(patterns_list)
     directories = [Path(name) for name in directories_list]
