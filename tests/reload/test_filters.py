@@ -77,3 +77,9 @@ def test_changes_are_new_changed_and_deleted_files(tmp_path: Path):
 
 def test_paths_are_shown_relative_to_the_working_directory():
     assert shown(["/w/b.py", "/w/pkg/a.py", "/other/c.py"], "/w") == "'/other/c.py', 'b.py', 'pkg/a.py'"
+
+
+def test_of_many_paths_the_first_are_shown():
+    paths = [f"/w/{number}.py" for number in range(9)]
+    assert shown(paths[:8], "/w").count(".py'") == 8
+    assert shown(paths, "/w").endswith("'7.py' and 1 more")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reload.helpers import APP, DEADLINE, get, save, start, until_gone, until_served, versioned
+from tests.reload.helpers import DEADLINE, get, save, start, until_gone, until_served, versioned
 from tests.support.processes import PYTHON, free_port
 
 
@@ -303,26 +303,6 @@ def test_the_env_file_is_read_again_for_each_child(uvicorn, tmp_path):
     (tmp_path / "vars").write_text("GIVEN=second")
     server.signal(signal.SIGHUP)
     until_served(server, "second")
-
-
-def test_the_next_child_waits_with_the_installed_packages_imported(uvicorn, tmp_path):
-    """`colorsys` (of the standard library) is imported by the first child; the second one finds it there."""
-    source = "import sys\nfound = 'colorsys' in sys.modules\nimport colorsys\n" + APP.format(version="{}").replace(
-        'version = "{}"', "version = %s"
-    )
-    server = start(uvicorn, app=source % "'first'")
-    server.wait_for("Application startup complete", timeout=DEADLINE)
-    save(tmp_path / "app.py", source % "str(found)")
-    until_served(server, "True")
-
-
-def test_nothing_is_imported_in_advance_for_an_application_that_sets_its_environment(uvicorn, tmp_path):
-    source = "import os, sys\nfound = 'colorsys' in sys.modules\nos.environ['X'] = '1'\nimport colorsys\n"
-    source += APP.format(version="{}").replace('version = "{}"', "version = %s")
-    server = start(uvicorn, app=source % "'first'")
-    server.wait_for("Application startup complete", timeout=DEADLINE)
-    save(tmp_path / "app.py", source % "str(found)")
-    until_served(server, "False")
 
 
 def test_when_the_system_cannot_watch_the_files_are_looked_at(uvicorn, tmp_path, tmp_path_factory):

@@ -40,7 +40,8 @@ def main(fd: int) -> None:
     import_all([*THE_SERVERS])
     alone.become(prepare)
     _end_with_parent(prepare["parent"])  # another user's process has forgotten it
-    import_all(prepare["modules"])
+    if not import_all(prepare["modules"]):
+        os._exit(SPOILT)
     # What is here now stays. Collected while nobody waits, and then left alone, it costs the start of the app nothing.
     gc.collect()
     gc.freeze()

@@ -102,8 +102,12 @@ def _is_below(path: str, directory: str) -> bool:
     return path == directory or path.startswith(directory.rstrip(os.sep) + os.sep)
 
 
+_MANY = 8
+"""More changed files than this are not named one by one: a branch has been checked out."""
+
+
 def shown(paths: Iterable[str], directory: str) -> str:
     """Return paths as the log shows them: 'a.py', 'pkg/b.py', relative to `directory` where they lie below it."""
-    return ", ".join(
-        f"'{os.path.relpath(path, directory) if _is_below(path, directory) else path}'" for path in sorted(paths)
-    )
+    names = [f"'{os.path.relpath(path, directory) if _is_below(path, directory) else path}'" for path in sorted(paths)]
+    more = f" and {len(names) - _MANY} more" if len(names) > _MANY else ""
+    return ", ".join(names[:_MANY]) + more
