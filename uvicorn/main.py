@@ -288,6 +288,8 @@ def run(
     if (config.reload or config.manager or config.workers > 1) and not isinstance(app, str):
         logger.warning("You must pass the application as an import string to enable 'reload' or 'workers'.")
         sys.exit(STARTUP_FAILURE)
+    if config.should_reload or config.manager or config.workers > 1:
+        _need_main_thread()
     if config.should_reload:
         _reload(config)
         return
@@ -299,6 +301,17 @@ def run(
             sys.exit(code)
         return
     _serve(config)
+
+
+def _need_main_thread() -> None:
+    """Raise ValueError, as `signal.signal` would, but before anything is done, and with the way out."""
+    import threading
+
+    if threading.current_thread() is not threading.main_thread():
+        raise ValueError(
+            "uvicorn.run() with workers, manager or reload works only in the main thread, where signals arrive; in "
+            "another one run a single process"
+        )
 
 
 def _reload(config: Config) -> None:
@@ -358,6 +371,11 @@ def _serve(config: Config) -> None:
     except Exception as error:
         text = describe(config, error)
         if text is None:
+            if isinstance(error, RuntimeError) and _is_inside_a_loop():
+                raise RuntimeError(
+                    f"{error}: uvicorn.run() was called inside a running event loop, as a notebook has one; there, "
+                    "`await uvicorn.Server(uvicorn.Config(app)).serve()`"
+                ) from error
             raise
         import logging
 
@@ -365,6 +383,16 @@ def _serve(config: Config) -> None:
         sys.exit(STARTUP_FAILURE)
     if server is not None and not server.started:
         sys.exit(STARTUP_FAILURE)
+
+
+def _is_inside_a_loop() -> bool:
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -173,3 +173,78 @@ def test_serving_in_a_thread(script):
         headers(running)
         running.wait_for("^down$")
         assert running.wait() == 0
+
+
+@pytest.mark.parametrize("how", ["workers=2", "reload=True", "manager=True"])
+def test_what_needs_signals_says_so_in_a_thread(script, how):
+    source = f"""
+        import sys, threading, uvicorn
+
+        def serve():
+            try:
+                uvicorn.run("m:app", port=int(sys.argv[1]), {how})
+            except ValueError as error:
+                print("ValueError:", error, flush=True)
+
+        if __name__ == "__main__":
+            thread = threading.Thread(target=serve)
+            thread.start()
+            thread.join()
+    """
+    with script(source) as running:
+        assert running.wait() == 0
+        running.wait_for("^ValueError: uvicorn.run.. with workers, manager or reload works only in the main thread")
+        assert "running on" not in running.log
+
+
+def test_run_inside_a_running_loop_says_what_to_do(script):
+    source = """
+        import asyncio, sys, uvicorn
+
+        async def cell():
+            try:
+                uvicorn.run("m:app", port=int(sys.argv[1]))
+            except RuntimeError as error:
+                print("RuntimeError:", error, flush=True)
+            server = uvicorn.Server(uvicorn.Config("m:app", port=int(sys.argv[1]), limit_max_requests=0))
+            await server.serve()
+            print("served", flush=True)
+
+        asyncio.run(cell())
+    """
+    with script(source) as running:
+        assert running.wait() == 0
+        running.wait_for("^RuntimeError: .*`await uvicorn.Server")
+        running.wait_for("^served$")
+
+
+@pytest.mark.parametrize("how", ["workers=2", "reload=True", "workers=1"])
+def test_run_inside_pytest(tmp_path, how):
+    """Signal handlers are those of pytest again, and nothing is left."""
+    (tmp_path / "m.py").write_text(APP)
+    (tmp_path / "test_it.py").write_text(
+        textwrap.dedent(f"""
+        import os, signal, threading, urllib.request
+        import uvicorn
+
+        def test_it():
+            before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+            def ask():
+                while True:
+                    try:
+                        urllib.request.urlopen("http://127.0.0.1:PORT/", timeout=30).read()
+                        break
+                    except OSError:
+                        threading.Event().wait(0.05)
+                os.kill(os.getpid(), signal.SIGINT)
+            asking = threading.Thread(target=ask)
+            asking.start()
+            uvicorn.run("m:app", port=PORT, {how})
+            asking.join()
+            assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
+        """).replace("PORT", str(free_port()))
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_it.py"]
+    with Running(cwd=tmp_path, command=command, env={"PYTHONPATH": str(tmp_path)}) as running:
+        assert running.wait(60) == 0, running.log
+        running.wait_for("1 passed")
