@@ -235,7 +235,13 @@ class UvicornWorker(Worker):  # type: ignore[misc]
             faulthandler.enable()
 
     def run(self) -> None:
-        asyncio_run(self._serve(), loop_factory=self.config.get_loop_factory())
+        try:
+            asyncio_run(self._serve(), loop_factory=self.config.get_loop_factory())
+        finally:
+            # A stop of the whole group comes twice, to us and by gunicorn. While Python ends, the second one would kill
+            # us, and gunicorn would report it.
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+                signal.signal(number, signal.SIG_IGN)
 
     async def _serve(self) -> None:
         self.config.app = self.wsgi

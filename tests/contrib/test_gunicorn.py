@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 from typing import Any
@@ -317,6 +318,17 @@ def test_a_subclass_has_the_hooks_that_others_use(gunicorn: Start, tmp_path: Pat
     assert f"hook: exit {int(signal.SIGQUIT)}" in server.log
 
 
+def test_a_subclass_trusts_a_proxy_on_a_unix_socket_which_gunicorn_has_no_word_for(gunicorn: Start, tmp_path: Path):
+    page = (HERE.parents[1] / "docs" / "deployment.md").read_text()
+    example = page[page.index("    from uvicorn.workers import") : page.index("A reload of gunicorn")]
+    (tmp_path / "mine.py").write_text(textwrap.dedent(example))
+    path = tmp_path / "web.sock"
+    gunicorn("--bind", f"unix:{path}", worker="mine.Worker")
+    assert get_json(str(path), "/scope", headers="X-Forwarded-For: 9.9.9.9\r\n")["client"] == ["9.9.9.9", 0]
+    refused = gunicorn("--forwarded-allow-ips", "unix:", ready=None)
+    assert refused.wait() != 0
+
+
 # -- signals --
 
 
@@ -348,6 +360,14 @@ def test_term_finishes_requests_and_leaves_quietly(gunicorn: Start, tmp_path: Pa
     assert server.log.count("lifespan ended") == 2
     for complaint in ("was sent SIGTERM", "Error while closing socket", "Traceback"):
         assert complaint not in server.log
+
+
+def test_term_to_the_whole_group_is_as_quiet(gunicorn: Start):
+    server = gunicorn(workers=2)
+    os.killpg(server.pid, signal.SIGTERM)
+    assert server.wait(timeout=25) == 0
+    assert server.log.count("lifespan ended") == 2
+    assert "was sent SIGTERM" not in server.log
 
 
 def test_a_request_that_comes_just_after_term_is_answered(gunicorn: Start, tmp_path: Path):

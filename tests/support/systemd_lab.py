@@ -8,6 +8,7 @@ the network are the host's, so a server inside answers on the host's loopback. R
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -54,6 +55,10 @@ def missing() -> str | None:
     for tool in ("unshare", "nsenter", "systemctl"):
         if shutil.which(tool) is None:
             return f"{tool} is not installed"
+    try:
+        pwd.getpwnam("www-data")
+    except KeyError:
+        return "there is no user www-data, whom the shipped units name"
     return None
 
 
