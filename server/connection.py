@@ -119,7 +119,7 @@ class HTTPConnection(TimedConnection):
             else:
                 self._keep(data)
         elif phase == LINGER:
-            self.linger_on()
+            self.linger_on(len(data))
 
     def eof_received(self) -> bool | None:
         phase = self.phase

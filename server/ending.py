@@ -12,7 +12,9 @@ A connection is in one phase, and has at most one deadline, which `connections.S
     CLOSING   the last bytes are on their way                 write time-out, then reset
 
 Lingering (RFC 9112 9.6): closing a socket with unread bytes sends a reset, which can take the answer with it. Where the
-client may still be sending, our side is shut down first and theirs is read for a moment.
+client may still be sending, our side is shut down first and theirs is read for a moment: until the client closes too,
+sends nothing for a second, or has sent for five seconds or 16 MiB. That is more than is on its way between two kernels
+(tcp(7): buffers of 4 and 6 MiB at most). Who sends more has not looked at the answer, and is cut off.
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ FRESH, HEAD, IDLE, BUSY, DISCARD, LINGER, CLOSING, CLOSED = range(8)
 
 _LINGER_PAUSE = 1.0  # seconds without an octet after which a lingering connection is closed
 _LINGER_TOTAL = 5.0  # seconds after which it is closed anyway
+_LINGER_OCTETS = 16 << 20  # after which it is, too
 _MAX_LINGER_OVER_CAP = 50  # connections
 _MAX_JOINED = 4 << 20  # octets of a body that are copied behind its head
 _MAX_OUT = 65536  # octets that are collected before they are written, within one turn of the loop
@@ -59,6 +62,7 @@ class TimedConnection(asyncio.Protocol):
         "_close_after",
         "_left",
         "_linger_end",
+        "_linger_left",
         "_out_size",
         "_reading_paused",
         "_stalled_at",
@@ -95,6 +99,7 @@ class TimedConnection(asyncio.Protocol):
         self._close_after = False  # whatever the response has promised
         self._stalled_at = 0  # octets that waited to be sent when the write time-out began
         self._linger_end = 0.0
+        self._linger_left = _LINGER_OCTETS
 
     def refuse(self, refusal: Refusal) -> None:
         """Answer a request that cannot be served, and end the connection."""
@@ -175,9 +180,13 @@ class TimedConnection(asyncio.Protocol):
             transport.close()
         self.service.sweep.look_at(self.deadline)
 
-    def linger_on(self) -> None:
+    def linger_on(self, octets: int) -> None:
         """Something came while lingering: the client is not done yet."""
-        self.deadline = min(monotonic() + _LINGER_PAUSE, self._linger_end)
+        self._linger_left -= octets
+        if self._linger_left < 0:
+            self._hang_up(linger=False)
+        else:
+            self.deadline = min(monotonic() + _LINGER_PAUSE, self._linger_end)
 
     def shutdown(self) -> None:
         """The server stops: finish the request that is being answered, if any, then close."""

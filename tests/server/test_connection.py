@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 import socket
@@ -675,6 +676,43 @@ def test_lingering_ends_though_the_client_never_closes(loop: str) -> None:
             await until(lambda: not served.state.connections, "lingering has ended")
 
     run(job(), loop)
+
+
+@EVENT_LOOPS
+@pytest.mark.usefixtures("endless_linger")
+def test_who_goes_on_sending_at_full_speed_is_cut_off(loop: str) -> None:
+    async def main() -> None:
+        async with Served(**NEVER) as served:
+            client = await served.connect()
+            await client.send(b"nonsense\r\n\r\n")
+            assert (await client.response()).status == 400
+            sent = 0
+            with contextlib.suppress(ConnectionError):
+                while sent < 128 << 20:
+                    await client.send(b"x" * 65536)
+                    sent += 65536
+            # What the kernels hold on top is no more than some megabytes.
+            assert 16 << 20 <= sent < 64 << 20
+            await until(lambda: not served.state.connections, "the connection has ended")
+
+    run(main(), loop, 60)
+
+
+@EVENT_LOOPS
+@pytest.mark.usefixtures("endless_linger")
+def test_who_has_the_rest_on_its_way_gets_the_answer_and_no_reset(loop: str) -> None:
+    """Four megabytes, all sent before the answer is looked at."""
+
+    async def main() -> None:
+        async with Served(**NEVER) as served:
+            client = await served.connect()
+            await client.send(request("/", b"Transfer-Encoding: chunked", method=b"POST") + b"nonsense\r\n")
+            for _ in range(64):
+                await client.send(b"x" * 65536)
+            assert (await client.response()).status == 400
+            assert await client.ends() == "eof"
+
+    run(main(), loop, 60)
 
 
 @pytest.mark.usefixtures("endless_linger")
