@@ -3,8 +3,8 @@
 Two things are needed. `Waker` lets one coroutine sleep until somebody calls `wake()`, from wherever. `SignalWakeup`
 makes the loop return from its wait when a signal comes: the kernel may hand a process-directed signal to any thread,
 and Python runs the handler only in the main one, at its next bytecode. A main thread that sleeps in epoll would not
-notice; the file descriptor that the C handler writes to ends that sleep. uvloop sets one itself, asyncio only for
-`loop.add_signal_handler`, which takes over from ours and serves as well.
+notice; the file descriptor that the C handler writes to ends that sleep. uvloop sets one itself. asyncio does so only
+for `loop.add_signal_handler`: that one takes over from ours, serves as well, and goes with the last such handler.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
+
+_REMOVE = "remove_signal_handler"
 
 
 class Waker:
@@ -80,8 +82,23 @@ class SignalWakeup:
             reader.close()
             writer.close()
             return
-        # A full buffer means that a wake-up is already due.
-        signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        self._set()
+        remove = loop.remove_signal_handler
+
+        def remove_signal_handler(number: int) -> bool:
+            removed = remove(number)
+            self._set()
+            return removed
+
+        with contextlib.suppress(AttributeError):  # a loop written in C, which has its own ways
+            setattr(loop, _REMOVE, remove_signal_handler)
+
+    def _set(self) -> None:
+        """Set our descriptor unless there is another."""
+        if self._pair is not None:
+            present = signal.set_wakeup_fd(-1)
+            # A full buffer means that a wake-up is already due.
+            signal.set_wakeup_fd(self._pair[1].fileno() if present == -1 else present, warn_on_full_buffer=False)
 
     def close(self) -> None:
         """Take the descriptor away again; idempotent."""
@@ -89,6 +106,8 @@ class SignalWakeup:
             return
         reader, writer = self._pair
         self._pair = None
+        with contextlib.suppress(AttributeError):
+            delattr(self._loop, _REMOVE)
         present = signal.set_wakeup_fd(-1)
         if present not in (-1, writer.fileno()):
             signal.set_wakeup_fd(present, warn_on_full_buffer=False)

@@ -71,13 +71,48 @@ def test_signal_given_to_another_thread_wakes_the_loop(factory: Factory) -> None
         runner.run(main())
 
 
-def test_descriptor_of_somebody_else_stays(factory: Factory) -> None:
-    def current() -> int:
-        fd = signal.set_wakeup_fd(-1)
-        if fd != -1:
-            signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
-        return fd
+def current() -> int:
+    """The descriptor that signals write to; -1: none."""
+    fd = signal.set_wakeup_fd(-1)
+    if fd != -1:
+        signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
+    return fd
 
+
+def test_handler_of_the_application_that_comes_and_goes_leaves_ours_awake(factory: Factory) -> None:
+    """asyncio takes the descriptor away with the last handler of `loop.add_signal_handler`."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        waker = Waker(loop)
+        before = signal.signal(signal.SIGUSR1, lambda *_: waker.wake())
+        wakeup = SignalWakeup(loop)
+        try:
+            ours = current()
+            assert ours != -1
+            loop.add_signal_handler(signal.SIGUSR2, lambda: None)
+            loop.add_signal_handler(signal.SIGWINCH, lambda: None)
+            assert loop.remove_signal_handler(signal.SIGUSR2)
+            assert loop.remove_signal_handler(signal.SIGWINCH)
+            assert not loop.remove_signal_handler(signal.SIGWINCH)
+            assert current() == ours
+            thread = threading.Timer(0.1, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGUSR1))
+            thread.start()
+            assert await asyncio.wait_for(waker.sleep(), 15)
+            thread.join()
+        finally:
+            wakeup.close()
+            signal.signal(signal.SIGUSR1, before)
+        loop.add_signal_handler(signal.SIGUSR2, lambda: None)
+        loop.remove_signal_handler(signal.SIGUSR2)
+        assert current() in (-1, ours)
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(main())
+    assert current() == -1
+
+
+def test_descriptor_of_somebody_else_stays(factory: Factory) -> None:
     async def main() -> None:
         reader, writer = socket.socketpair()
         writer.setblocking(False)
