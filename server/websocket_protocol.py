@@ -46,6 +46,8 @@ RETIRE_SPREAD = 1.0
 
 _LINGER = 2.0  # seconds
 _FAILURE_WAIT = 1.0  # seconds that the messages before a broken frame are given to be answered
+_TURN_OCTETS = 1 << 18  # that an application may send without a turn for others: a client that reads fast lets it go on
+_MESSAGE_OCTETS = 128  # that a message counts beside its own, for what it costs
 _EARLY_OCTETS = 65536  # that a client may send before its handshake is answered
 
 
@@ -60,6 +62,7 @@ class WebSocketConnection(Opening):
         "_retire_at",
         "_stall_due",
         "_stalled_at",
+        "_unyielded",
     )
 
     def __init__(
@@ -77,6 +80,7 @@ class WebSocketConnection(Opening):
         self._retire_at = inf
         self._pings = Pings(config.ws_ping_interval, config.ws_ping_timeout)
         self._pong_owed: bytes | None = None
+        self._unyielded = 0  # octets sent since the application last had to wait for its turn
 
     # -- asyncio: the transport's side --------------------------------------------------------------------------------
 
@@ -172,7 +176,7 @@ class WebSocketConnection(Opening):
             self._set_deadline()
             self.transport.close()
             return
-        if not (gone and isinstance(exc, ClientDisconnected)):
+        if not (gone and _tells_of_disconnect(exc)):
             self.service.logger.error("Exception in ASGI application\n", exc_info=exc)
         if self._app is AppState.CONNECTING:
             if not gone:
@@ -186,10 +190,13 @@ class WebSocketConnection(Opening):
         """ASGI send."""
         kind = message["type"]
         if self.phase is OPEN and kind == "websocket.send":
-            if self._write_paused:
-                await self._drained()
-                if self.phase is not OPEN:
-                    raise ClientDisconnected
+            if self._write_paused or self._unyielded > _TURN_OCTETS:
+                await self._take_turns()
+            transport = self.transport
+            if transport.is_closing():  # broken, which it tells us in its next turn
+                self.phase = CLOSED
+                self._end(ABNORMAL, "")
+                raise ClientDisconnected
             data = message.get("bytes")
             if data is None:
                 data = message.get("text")
@@ -199,11 +206,12 @@ class WebSocketConnection(Opening):
                     raise TypeError(f"Expected 'text' to be a string, but got {type(data).__name__}.")
             elif type(data) is not bytes:
                 data = _as_bytes(data)
+            self._unyielded += _MESSAGE_OCTETS + len(data)
             frame = self._engine.message(data)  # type: ignore[union-attr]  # there is one in this phase
             if type(frame) is tuple:
-                self.transport.writelines(frame)
+                transport.writelines(frame)
             else:
-                self.transport.write(frame)  # type: ignore[arg-type]  # bytes, says the branch above
+                transport.write(frame)  # type: ignore[arg-type]  # bytes, says the branch above
             return
         if self._inbox.end is not None and self._app is not AppState.CLOSED:
             if kind == "websocket.close":
@@ -228,6 +236,16 @@ class WebSocketConnection(Opening):
             self._deny(message)
         else:
             await self._deny_body(message)
+
+    async def _take_turns(self) -> None:
+        """Wait for room towards the client, and let others run meanwhile; ClientDisconnected if it is gone then."""
+        self._unyielded = 0
+        if self._write_paused:
+            await self._drained()
+        else:
+            await asyncio.sleep(0)
+        if self.phase is not OPEN:
+            raise ClientDisconnected
 
     def _opened(self, early: bytes) -> None:
         now = self.service.loop.time()
@@ -445,6 +463,14 @@ class WebSocketConnection(Opening):
             pings.wait_longer(now)  # the answer may lie in what we do not read
         else:
             self._close(SERVER_FAILED, "keepalive ping timeout")
+
+
+def _tells_of_disconnect(exc: BaseException) -> bool:
+    """Whether an application that ended with `exc` has only not caught that its client left, which is no failure."""
+    if isinstance(exc, BaseExceptionGroup):  # of the tasks of an application
+        return all(map(_tells_of_disconnect, exc.exceptions))
+    # Starlette (and so FastAPI) and Litestar make an exception of this name of ours and of the event.
+    return isinstance(exc, ClientDisconnected) or type(exc).__name__ == "WebSocketDisconnect"
 
 
 def _as_bytes(data: Any) -> bytes:

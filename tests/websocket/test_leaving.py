@@ -1,0 +1,120 @@
+"""Clients that leave: what an application is told, and that it is nobody's failure."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from uvicorn.protocols.utils import ClientDisconnected
+
+from .harness import ENGINES, Client, Recorder, Served, close_frame, echo
+
+pytestmark = pytest.mark.parametrize("engine", ENGINES)
+
+WAYS = ["close", "eof", "reset"]
+
+
+def leave(client: Any, how: str) -> None:
+    if how == "close":
+        client.close(1001)
+    elif how == "eof":
+        client.wire.half_close()
+    else:
+        client.wire.reset()
+
+
+@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize("waits", ["receives", "sends"])
+def test_an_application_of_starlette_that_does_not_catch_it_logs_no_traceback(
+    engine: str, waits: str, how: str
+) -> None:
+    seen: list[BaseException] = []
+
+    async def endpoint(websocket: WebSocket) -> None:
+        await websocket.accept()
+        try:
+            while True:
+                if waits == "receives":
+                    await websocket.receive_text()
+                else:
+                    await websocket.send_text("x" * 100_000)
+        except WebSocketDisconnect as exc:
+            seen.append(exc)
+            raise
+
+    with Served(Starlette(routes=[WebSocketRoute("/", endpoint)]), engine) as served, served.open() as client:
+        leave(client, how)
+        served.wait_until(lambda: bool(seen), "the application is told")
+        served.wait_for_line("connection closed")
+        served.wait_until(lambda: not served.server.server_state.tasks, "the application has ended")
+        assert served.errors == []
+        assert not any(record.exc_info for record in served.log.records)
+
+
+ESCAPING: dict[str, tuple[BaseException, bool]] = {
+    "ours": (ClientDisconnected(), True),
+    "of a group of tasks": (ExceptionGroup("tasks", [ClientDisconnected(), WebSocketDisconnect(1006)]), True),
+    "beside another in a group": (ExceptionGroup("tasks", [ClientDisconnected(), KeyError("bug")]), False),
+    "a bug": (KeyError("bug"), False),
+}
+
+
+@pytest.mark.parametrize(("error", "silent"), ESCAPING.values(), ids=ESCAPING.keys())
+def test_what_else_an_application_raises_then_is_its_failure(engine: str, error: BaseException, silent: bool) -> None:
+    async def script(app: Recorder) -> None:
+        await app.send("accept")
+        await app.receive()
+        raise error
+
+    app = Recorder(script)
+    with Served(app, engine) as served, served.open() as client:
+        client.close()
+        app.finished()
+        served.wait_until(lambda: not served.server.server_state.tasks, "the application has ended")
+        assert len(served.errors) == (0 if silent else 1)
+        assert bool(served.lines(containing="Exception in ASGI application")) is not silent
+
+
+def test_a_disconnect_that_did_not_happen_is_a_failure(engine: str) -> None:
+    async def script(app: Recorder) -> None:
+        await app.send("accept")
+        raise ClientDisconnected
+
+    with Served(Recorder(script), engine) as served, served.open() as client:
+        assert client.read_close() == (1011, "")
+        served.wait_for_line("Exception in ASGI application")
+
+
+def test_an_application_that_never_waits_for_a_client_lets_others_run(engine: str) -> None:
+    stop = threading.Event()
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["path"] == "/":
+            return await echo(scope, receive, send)
+        await receive()
+        await send({"type": "websocket.accept"})
+        while not stop.is_set():
+            await send({"type": "websocket.send", "bytes": b"x" * 2000})
+        return None
+
+    def drain(client: Client) -> None:
+        while client.wire.sock.recv(1 << 20):
+            pass
+
+    with Served(app, engine) as served, served.open("/flood") as flooded:
+        reader = threading.Thread(target=drain, args=(flooded,), daemon=True)
+        reader.start()
+        with served.open() as client:
+            client.text("and me?")
+            assert client.message() == "and me?"
+            stop.set()
+            assert client.close() == (1000, "")
+        flooded.send(close_frame())
+        reader.join(60)
+        assert not reader.is_alive()
+        assert served.errors == []
