@@ -5,6 +5,7 @@ It knows workers, sockets and signals, and nothing of HTTP.
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -32,9 +33,13 @@ def run_command(settings: Settings, provenance: Provenance) -> int:
         sys.path.remove(settings.app_dir)
         sys.path.append(settings.app_dir)
 
-    from .recipe import CommandSource
+    gc.disable()  # until the loop begins: what is imported stays
+    try:
+        from .recipe import CommandSource
 
-    return _run(lambda: CommandSource(settings, provenance, sys_path), hosted=False)
+        return _run(lambda: CommandSource(settings, provenance, sys_path), hosted=False)
+    finally:
+        gc.enable()
 
 
 def run_config(

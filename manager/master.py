@@ -106,6 +106,7 @@ class Master:
             gc.collect()
             if not self._hosted:
                 gc.freeze()  # what the first template shares with us stays shared
+                gc.enable()
             return_memory()
             while not self._is_over():
                 self._lap()

@@ -49,6 +49,7 @@ def live(recipe: Recipe, channel: Channel, *, bare: bool = False) -> NoReturn:
     """Be a template to the end. `bare`: the application, imported here before, turned out to start threads."""
     for number in OF_THE_FAMILY:
         signal.signal(number, signal.SIG_IGN)  # the end of the channel is what ends a template
+    gc.disable()  # what is imported stays; looking for garbage in it would be a twentieth of the work
     signal.pthread_sigmask(signal.SIG_UNBLOCK, OF_THE_FAMILY)  # until now they would have killed it
     log_config.worker = "template"
     channel.setblocking(True)
@@ -92,6 +93,7 @@ def live(recipe: Recipe, channel: Channel, *, bare: bool = False) -> NoReturn:
     gc.collect()
     return_memory()
     gc.freeze()
+    gc.enable()
     from uvicorn import __version__
 
     channel.send(Loaded(PROTOCOL, __version__, config is not None and config.loaded))
@@ -116,6 +118,7 @@ def prepare_as_root(recipe: Recipe) -> Config | None:
 
 def load_application(recipe: Recipe, prepared: Config | None, channel: Channel) -> Config:
     """Import the application here; if it cannot be, say why and end."""
+    gc.enable()  # nobody knows what it computes
     try:
         return worker_main.load(recipe, prepared)
     except SystemExit:
