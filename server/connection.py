@@ -41,7 +41,7 @@ _MAX_DISCARD = 65536  # octets of an unread body that are skipped for the sake o
 class HTTPConnection(TimedConnection):
     """Serves the requests of one connection, one after the other. Lives in the thread of its event loop."""
 
-    __slots__ = ("_discarded", "_drain_waiters", "scheme", "server")
+    __slots__ = ("_discarded", "_drain_waiters", "_reading", "scheme", "server")
 
     tokenize: Tokenizer
     """Splits the field lines of a head; each subclass has its own."""
@@ -64,6 +64,7 @@ class HTTPConnection(TimedConnection):
         self.scheme = "http"
         self._drain_waiters: list[asyncio.Future[None]] | None = None
         self._discarded = 0  # octets of an unread body that were skipped so far
+        self._reading = False  # inside _read_buffer
 
     # -- asyncio: the transport's side --------------------------------------------------------------------------------
 
@@ -206,7 +207,11 @@ class HTTPConnection(TimedConnection):
         if not task.done():  # as it may be where tasks start eagerly
             state.tasks.add(task)
         if rest:
-            self.data_received(rest)
+            if self.phase == IDLE:  # answered by now, by a task that starts eagerly
+                self._buffer = rest
+                self._read_buffer()
+            else:
+                self.data_received(rest)
         if self.half_closed and (self._left or self._chunks is not None):
             self.refuse(Refusal(400, "closed in the middle of a body"))
 
@@ -406,8 +411,7 @@ class HTTPConnection(TimedConnection):
     def _become_idle(self) -> None:
         self.phase = IDLE
         if self._buffer:
-            buffer, self._buffer = self._buffer, b""
-            self._read_head(buffer)
+            self._read_buffer()
             if self.phase >= LINGER or (self.phase == BUSY and len(self._buffer) > HIGH_WATER):
                 return
         elif self.half_closed:
@@ -418,3 +422,18 @@ class HTTPConnection(TimedConnection):
             self.deadline = monotonic() + service.keep_alive
         if self._reading_paused:
             self._resume()
+
+    def _read_buffer(self) -> None:
+        """Begin with the request that waits; where requests are answered at once, with all of them.
+
+        One after the other, not each inside the one before: a packet may hold thousands.
+        """
+        if self._reading:
+            return  # whoever called what called us goes on
+        self._reading = True
+        try:
+            while self._buffer and self.phase == IDLE:
+                buffer, self._buffer = self._buffer, b""
+                self._read_head(buffer)
+        finally:
+            self._reading = False

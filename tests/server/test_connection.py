@@ -567,6 +567,51 @@ def test_an_application_that_stops_because_it_was_told_is_not_blamed(started: bo
     run(job(), loop)
 
 
+class Done(asyncio.Future[None]):
+    """What stands for a task that is over when it is made."""
+
+    def set_name(self, name: object) -> None:
+        pass
+
+
+def at_once(loop: asyncio.AbstractEventLoop, work: Any, **_: Any) -> Done:
+    """A task factory that runs what never waits to its end, as eager ones do (Python 3.12)."""
+    try:
+        work.send(None)
+    except StopIteration:
+        done = Done(loop=loop)
+        done.set_result(None)
+        return done
+    raise AssertionError("it waits")
+
+
+@pytest.mark.parametrize(
+    "packet", [GET, request("/", method=b"POST", body=b"unread"), b"\r\n" + GET], ids=["get", "post", "line before"]
+)
+@pytest.mark.parametrize("factory", [at_once, getattr(asyncio, "eager_task_factory", None)])
+def test_thousands_of_requests_in_a_packet_are_answered_by_eager_tasks(packet: bytes, factory: Any) -> None:
+    """One after the other: each inside the one before would be too deep."""
+    if factory is None:
+        pytest.skip("Python before 3.12 has no eager tasks")
+    count = 3000
+
+    async def job() -> None:
+        async with Served(hello, **NEVER) as served:
+            client = await served.connect()
+            asyncio.get_running_loop().set_task_factory(factory)
+            try:
+                served.connection.data_received(packet * count)
+            finally:
+                asyncio.get_running_loop().set_task_factory(None)
+            for _ in range(count):
+                assert (await client.response()).body == b"hello"
+            assert served.connection.phase == IDLE
+            assert served.state.total_requests == count
+            client.close()
+
+    run(job(), within=60)
+
+
 # -- Discard and linger ------------------------------------------------------------------------------------------------
 
 
