@@ -374,7 +374,7 @@ class Mine(Multiprocess):
     app = versioned("one") + "import sys\nif sys.argv[-1] != 'x': print('at import', flush=True); os._exit(7)\n"
     server = program(definitions, "Mine(config, sockets=[sock]).run()", config="workers=1", ready=None, app=app)
     server.wait_for(r"Child process \[\d+\] died: exit code 7$", timeout=DEADLINE)
-    server.wait_for(r"Child process \[\d+\] died: exit code 7; replacing it in \d+\.\d s$", count=3, timeout=DEADLINE)
+    server.wait_for(r"Child process \[\d+\] died: exit code 7; replacing it in \d+\.\d s$", count=2, timeout=2 * DEADLINE)
     server.signal(signal.SIGTERM)
     assert server.wait(timeout=DEADLINE) == 0
     server.wait_for_descendants(0)
