@@ -21,7 +21,7 @@ from . import report
 from .channel import Channel
 from .delivery import deliver
 from .handle import WorkerHandle
-from .health import Health
+from .health import TIME_TO_ANSWER, Health
 from .hints import STOP_SIGNALS, Hints
 from .loop import Loop, Rank
 from .messages import Booting, Closed, Failed, Leaving, Message, Ready, Starting, Stopping, Unfit
@@ -79,6 +79,7 @@ class Crew:
             recycling(source.config),
             lambda worker, event: self.feed(worker, event, time.monotonic()),
         )
+        self._doomed: list[tuple[float, WorkerHandle]] = []
         self._oom_kills = oom_kills()
         self.strangers = False
         """Somebody has died who may be nobody's, but ours to reap."""
@@ -117,7 +118,12 @@ class Crew:
         worker = self.workers[tell.id]
         was_coming = worker.state in COMING
         first = worker.order is Order.NONE
-        self._act(worker, worker.tell(tell.order, now, tell.why))
+        says_why = worker.order < Order.FORCE and worker.state is not State.HUNG  # else it is known, or of no interest
+        action = worker.tell(tell.order, now, tell.why)
+        if action is Action.SEND_KILL and says_why and self.health.ask_before_the_kill(worker, now):
+            self._doomed.append((now + TIME_TO_ANSWER, worker))
+        else:
+            self._act(worker, action)
         if first and tell.order is not Order.KILL:
             report.told_to_go(worker)
         elif tell.order is Order.KILL:
@@ -134,6 +140,17 @@ class Crew:
             self.health.hear(worker)
         deliver(worker, action)
 
+    @property
+    def wake_at(self) -> float:
+        """When somebody who was asked where he hangs is to be killed."""
+        return self._doomed[0][0] if self._doomed else math.inf
+
+    def _kill_the_doomed(self, now: float) -> None:
+        while self._doomed and now >= self._doomed[0][0]:
+            _, worker = self._doomed.pop(0)
+            if worker.id in self.workers:
+                self._act(worker, Action.SEND_KILL)
+
     def rows(self) -> dict[int, Row]:
         """Return what each worker that has a row has written there."""
         found = {}
@@ -144,6 +161,7 @@ class Crew:
 
     def look(self, now: float) -> None:
         """Look after everybody's health."""
+        self._kill_the_doomed(now)
         self.health.look(self, now)
 
     def adopt(self, worker: WorkerHandle) -> None:

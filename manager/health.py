@@ -20,7 +20,7 @@ from .worker import Event, State
 
 logger = logging.getLogger("uvicorn.error")
 
-_TIME_TO_ANSWER = 0.25
+TIME_TO_ANSWER = 0.25
 """Seconds that a witness has; faulthandler needs milliseconds."""
 
 
@@ -53,7 +53,7 @@ class Health:
         self._patients = {w.id: self._patients.get(w.id) or _Patient() for w in workers}
         for worker in workers:
             patient = self._patients[worker.id]
-            if patient.asked_at is not None and now >= patient.asked_at + _TIME_TO_ANSWER:
+            if patient.asked_at is not None and now >= patient.asked_at + TIME_TO_ANSWER:
                 self.hear(worker)
         due = self._looked_at + BEAT
         if now >= due:
@@ -61,7 +61,7 @@ class Health:
                 self._look_at(worker, self._patients[worker.id], now)
             self._looked_at = now
             due = now + BEAT
-        waiting = [p.asked_at + _TIME_TO_ANSWER for p in self._patients.values() if p.asked_at is not None]
+        waiting = [p.asked_at + TIME_TO_ANSWER for p in self._patients.values() if p.asked_at is not None]
         self.wake_at = min([due if workers else math.inf, *waiting])
 
     def _look_at(self, worker: WorkerHandle, patient: _Patient, now: float) -> None:
@@ -123,7 +123,14 @@ class Health:
         patient = self._patients.setdefault(worker.id, _Patient())
         if patient.asked_at is None:
             self._ask(worker, patient, now, "was asked for its stacks")
-        self.wake_at = min(self.wake_at, now + _TIME_TO_ANSWER)
+        self.wake_at = min(self.wake_at, now + TIME_TO_ANSWER)
+
+    def ask_before_the_kill(self, worker: WorkerHandle, now: float) -> bool:
+        """Ask a worker whose time is over where it is; False: it cannot be asked."""
+        if worker.process is None or worker.dump_fd is None:
+            return False
+        self._ask(worker, self._patients.setdefault(worker.id, _Patient()), now, "was here when its time was over")
+        return True
 
     def hear(self, worker: WorkerHandle) -> None:
         """Log what a worker has said, if it was asked: at the latest before it is killed."""
