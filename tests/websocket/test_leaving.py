@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import threading
+import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from uvicorn.protocols.utils import ClientDisconnected
 
-from .harness import ENGINES, Client, Recorder, Served, close_frame, echo
+from .harness import ENGINES, Recorder, Served
 
 pytestmark = pytest.mark.parametrize("engine", ENGINES)
 
@@ -90,31 +91,44 @@ def test_a_disconnect_that_did_not_happen_is_a_failure(engine: str) -> None:
         served.wait_for_line("Exception in ASGI application")
 
 
-def test_an_application_that_never_waits_for_a_client_lets_others_run(engine: str) -> None:
-    stop = threading.Event()
+class Bottomless:
+    """A transport whose client reads faster than anybody writes."""
 
-    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
-        if scope["path"] == "/":
-            return await echo(scope, receive, send)
-        await receive()
-        await send({"type": "websocket.accept"})
-        while not stop.is_set():
-            await send({"type": "websocket.send", "bytes": b"x" * 2000})
-        return None
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
 
-    def drain(client: Client) -> None:
-        while client.wire.sock.recv(1 << 20):
-            pass
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
-    with Served(app, engine) as served, served.open("/flood") as flooded:
-        reader = threading.Thread(target=drain, args=(flooded,), daemon=True)
-        reader.start()
-        with served.open() as client:
-            client.text("and me?")
-            assert client.message() == "and me?"
-            stop.set()
-            assert client.close() == (1000, "")
-        flooded.send(close_frame())
-        reader.join(60)
-        assert not reader.is_alive()
-        assert served.errors == []
+    def write(self, data: bytes) -> None:
+        pass
+
+    def writelines(self, data: Iterable[bytes]) -> None:
+        pass
+
+
+@pytest.mark.parametrize("size", [0, 1000, 1 << 17])
+def test_an_application_that_only_sends_lets_others_run(engine: str, size: int) -> None:
+    turns: list[int] = []
+
+    async def script(app: Recorder) -> None:
+        await app.send("accept")
+        await app.gate.wait()
+        asyncio.get_running_loop().call_soon(turns.append, 1)
+        for _ in range(10_000):
+            await app.send("send", bytes=b"x" * size)
+            if turns:
+                return
+
+    app = Recorder(script)
+    with Served(app, engine) as served, served.open():
+        (connection,) = served.connections
+
+        def widen() -> None:
+            connection.transport = Bottomless(connection.transport)
+            app.gate.set()
+
+        served.call(widen)
+        app.finished()
+        assert turns, "10,000 messages were sent, and nobody else ran"
+        connection.transport = connection.transport._transport
