@@ -89,6 +89,7 @@ class HTTPConnection(TimedConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         service = self.service
         service.state.connections.discard(self)
+        service.heads.confided.pop(self, None)
         if service.traces:
             service.trace(self.client, "HTTP connection lost")
         cycle, self.cycle = self.cycle, None
@@ -110,10 +111,13 @@ class HTTPConnection(TimedConnection):
                 self._buffer = b""
                 self._read_head(data, seen)
                 return
-            if (head := self.service.heads.remembered.get(data)) is not None:
+            heads = self.service.heads
+            if (head := heads.remembered.get(data)) is not None:
                 self._start(head, data, b"")  # the whole of a request that was read before
-                return
-            self._read_head(data)
+            elif (confided := heads.confided.get(self)) is not None and confided[0] == data:
+                self._start(confided[1], data, b"")
+            else:
+                self._read_head(data)
         elif phase <= DISCARD:
             if self._left or self._chunks is not None:
                 self._read_body(data)
@@ -167,7 +171,7 @@ class HTTPConnection(TimedConnection):
             else:
                 end += 4
                 raw = data if end == len(data) else data[:end]
-                head = heads.remembered.get(raw) or heads.read(raw)
+                head = heads.remembered.get(raw) or heads.read(raw, self)
         except Refusal as refusal:
             self.refuse(refusal)
             return
@@ -227,6 +231,7 @@ class HTTPConnection(TimedConnection):
         self.phase = CLOSED
         self.deadline = inf
         service.state.connections.discard(self)
+        service.heads.confided.pop(self, None)
         if self._reading_paused:
             self.transport.resume_reading()
         self.flush()

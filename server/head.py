@@ -7,7 +7,8 @@ Who decides what:
 
 A head that was read once is remembered by its bytes, in a bounded table: keep-alive clients, health checks, proxies and
 polling browsers repeat theirs to the octet, and an equal head can only mean the same. Nothing is skipped by that: only
-heads that passed every check are remembered.
+heads that passed every check are remembered. A head that carries credentials is remembered for its connection alone and
+forgotten with it: they do not stay in memory when the client has gone.
 
 Rules: RFC 9112 (HTTP/1.1) and RFC 9110 (semantics). Where they leave room, the strict side is taken: a message that two
 programs could frame differently is refused, not repaired.
@@ -18,7 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 Fields = list[tuple[bytes, bytes]]
@@ -59,8 +60,7 @@ class Refusal(Exception):
         self.cause = cause
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """How large a head may be, in octets (`fields`: how many field lines)."""
 
     line: int = 8190
@@ -81,6 +81,7 @@ class Head:
     expects_continue: bool
     upgrade: bytes  # lower-case, when Connection lists it; else b""
     forwarded: bool  # a proxy's header is among the fields
+    confidential: bool  # credentials are among the fields
     name: str  # of the task that answers it, for who looks at the tasks of the loop
     scope: dict[str, Any]  # what the ASGI scope of every such request says; to be copied
 
@@ -137,18 +138,25 @@ class HeadReader:
         self._root = root_path
         self._raw_root = root_path.encode("utf-8")
         self.remembered: dict[bytes, Head] = {}
+        self.confided: dict[object, tuple[bytes, Head]] = {}
+        """The last head with credentials of a connection, which takes it out when it ends."""
 
-    def read(self, head: bytes) -> Head:
+    def read(self, head: bytes, connection: object = None) -> Head:
         """Return what `head` says; it begins at the request line and ends with the empty line. Raises `Refusal`."""
         known = self.remembered.get(head)
         if known is not None:
             return known
         result = self._read(head)
         if len(head) <= self._MAX_REMEMBERED_OCTETS:
-            if len(self.remembered) >= self._MAX_REMEMBERED:
-                # Clearing costs less than keeping an order of use, and what repeats is back at once.
-                self.remembered.clear()
-            self.remembered[head] = result
+            # Clearing costs less than keeping an order of use, and what repeats is back at once.
+            if not result.confidential:
+                if len(self.remembered) >= self._MAX_REMEMBERED:
+                    self.remembered.clear()
+                self.remembered[head] = result
+            elif connection is not None:
+                if len(self.confided) >= self._MAX_REMEMBERED:
+                    self.confided.clear()
+                self.confided[connection] = (head, result)
         return result
 
     def _read(self, head: bytes) -> Head:
@@ -175,7 +183,7 @@ class HeadReader:
         encodings: list[bytes] = []
         connection: set[bytes] = set()
         upgrade = b""
-        expects_continue = unknown_expectation = forwarded = False
+        expects_continue = unknown_expectation = forwarded = confidential = False
         for index, (name, value) in enumerate(fields):
             kind = _KINDS.get(name)
             if kind is None:
@@ -201,6 +209,8 @@ class HeadReader:
             elif kind == "expect":
                 unknown_expectation = unknown_expectation or value.lower() != b"100-continue"
                 expects_continue = version == "1.1"  # RFC 9110 10.1.1: ignored in a request of HTTP/1.0
+            elif kind == "confidential":
+                confidential = True
             else:
                 forwarded = True
         if hosts > 1:
@@ -241,6 +251,7 @@ class HeadReader:
             expects_continue=expects_continue and length != 0,
             upgrade=upgrade if version == "1.1" and b"upgrade" in connection else b"",
             forwarded=forwarded,
+            confidential=confidential,
         )
 
 
@@ -252,6 +263,16 @@ _KINDS = {
     b"upgrade": "upgrade",
     b"expect": "expect",
     b"forwarded": "forwarded",
+    # RFC 9110 11.6.2, 11.7.2, RFC 6265 4.2, and what is used in their place.
+    b"authorization": "confidential",
+    b"proxy-authorization": "confidential",
+    b"cookie": "confidential",
+    b"x-api-key": "confidential",
+    b"x-auth-token": "confidential",
+    b"x-access-token": "confidential",
+    b"x-csrf-token": "confidential",
+    b"x-xsrf-token": "confidential",
+    b"x-amz-security-token": "confidential",
 }
 
 

@@ -1,8 +1,9 @@
 """The bytes of a response head: status lines and validated header lines. No I/O.
 
 Lines are checked once and then remembered by name and value, whole heads by status and headers, in bounded tables:
-applications send the same few again and again. RFC 9110 5.1, 5.5 say what a field may hold; a value with CR or LF in it
-would let whoever chose it write the rest of the response.
+applications send the same few again and again. Those that carry credentials are not: they would stay in memory.
+RFC 9110 5.1, 5.5 say what a field may hold; a value with CR or LF in it would let whoever chose it write the rest of
+the response.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ STATUS_LINES: dict[int, bytes] = {
 _LENGTH_NAME, _ENCODING, _CONNECTION = b"content-length", b"transfer-encoding", b"connection"
 _DEFAULTS = {b"date", b"server"}
 _SPECIAL = {_LENGTH_NAME, _ENCODING, _CONNECTION} | _DEFAULTS
+_CONFIDENTIAL = {b"set-cookie", b"authorization", b"x-auth-token", b"x-access-token", b"x-csrf-token", b"x-xsrf-token"}
 
 _MAX_REMEMBERED = 1024
 _MAX_REMEMBERED_OCTETS = 2048
@@ -63,7 +65,7 @@ def response_head(status: Any, headers: Iterable[Any]) -> ResponseHead:
     if known is not None:
         return known
     result = _response_head(status, pairs)
-    if len(result.block) <= _MAX_REMEMBERED_OCTETS:
+    if len(result.block) <= _MAX_REMEMBERED_OCTETS and not any(name.lower() in _CONFIDENTIAL for name, _ in pairs):
         if len(_heads) >= _MAX_REMEMBERED:
             _heads.clear()
         _heads[(status, pairs)] = result
@@ -134,7 +136,7 @@ def header_line(name: Any, value: Any) -> bytes:
     if not _VALUE.fullmatch(value) or (lower == _LENGTH_NAME and not _LENGTH.fullmatch(value)):
         raise RuntimeError(f"Invalid HTTP header value. {name.decode()}: {value!r}")
     line = b"%s: %s\r\n" % (lower, value)
-    if len(line) <= _MAX_REMEMBERED_OCTETS:
+    if len(line) <= _MAX_REMEMBERED_OCTETS and lower not in _CONFIDENTIAL:
         if len(_lines) >= _MAX_REMEMBERED:
             _lines.clear()
         _lines[(name, value)] = line

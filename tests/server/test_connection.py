@@ -567,6 +567,30 @@ def test_an_application_that_stops_because_it_was_told_is_not_blamed(started: bo
     run(job(), loop)
 
 
+@EVENT_LOOPS
+@pytest.mark.parametrize("parser", PARSERS)
+def test_credentials_are_known_again_on_their_connection_and_forgotten_with_it(loop: str, parser: str) -> None:
+    packet = request("/", b"Cookie: session=secret", b"Authorization: Bearer secret")
+
+    async def job() -> None:
+        async with Served(hello, parser) as served:
+            client, other = await served.connect(), await served.connect()
+            for each in (client, other, client):
+                assert (await each.ask(packet)).body == b"hello"
+            heads = served.state.service.heads  # type: ignore[union-attr]
+            assert not heads.remembered
+            known = list(heads.confided.values())
+            assert [raw for raw, _ in known] == [packet] * 2
+            assert (await client.ask(packet)).body == b"hello"
+            assert list(heads.confided.values()) == known
+            client.close()
+            await until(lambda: len(heads.confided) == 1, "it is forgotten with its connection")
+            other.close()
+            await until(lambda: not heads.confided, "so is the other")
+
+    run(job(), loop)
+
+
 class Done(asyncio.Future[None]):
     """What stands for a task that is over when it is made."""
 

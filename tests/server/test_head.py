@@ -638,6 +638,25 @@ def test_what_is_remembered_is_bounded_in_number_and_size() -> None:
     assert lines(line=b"GET /1999 HTTP/1.1") in reader.remembered
 
 
+@pytest.mark.parametrize(
+    "field", [b"Authorization: Basic c2VjcmV0", b"COOKIE: a=b", b"Proxy-Authorization: x", b"X-Api-Key: 1"]
+)
+def test_a_head_with_credentials_is_remembered_for_its_connection_alone(field: bytes) -> None:
+    reader = HeadReader(HttpToolsProtocol.tokenize, Limits())
+    head = lines(b"Accept: */*", field)
+    connection = object()
+    found = reader.read(head, connection)
+    assert found.confidential
+    assert not reader.remembered
+    assert reader.confided == {connection: (head, found)}
+    assert reader.read(head) == found
+    reader.read(lines(field, b"X: " + b"a" * 4096), object())
+    assert reader.confided == {connection: (head, found)}
+    for _ in range(2000):
+        reader.read(head, object())
+        assert len(reader.confided) <= 512
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.lists(heads, min_size=1, max_size=20))
 def test_a_remembered_head_is_what_a_fresh_read_gives(some: list[bytes]) -> None:

@@ -63,6 +63,16 @@ def test_a_status_that_is_no_integer_is_refused(status: Any, remembered: bool) -
         head(status=status)
 
 
+@pytest.mark.parametrize("name", [b"set-cookie", b"Set-Cookie", b"x-auth-token"])
+def test_credentials_are_not_remembered(name: bytes) -> None:
+    module._heads.clear()
+    module._lines.clear()
+    for _ in range(2):
+        assert head((b"a", b"1"), (name, b"session=secret")).block == b"a: 1\r\n%s: session=secret\r\n" % name.lower()
+    assert not module._heads
+    assert set(module._lines) == {(b"a", b"1")}
+
+
 @pytest.mark.parametrize("remembered", [False, True])
 @pytest.mark.parametrize("status", [200.0, 299.0])
 def test_a_whole_number_of_another_type_is_the_same_each_time(status: float, remembered: bool) -> None:
