@@ -19,9 +19,8 @@ import enum
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from .head import TOKEN, Fields, Head
 from .response import header_line, response_head, without
@@ -42,8 +41,7 @@ _TOKEN_TEXT = re.compile(TOKEN.decode())
 # -- The handshake --
 
 
-@dataclass(frozen=True, slots=True)
-class Handshake:
+class Handshake(NamedTuple):
     """A request that may become a WebSocket: what the answer needs of it."""
 
     accept: bytes
@@ -53,8 +51,7 @@ class Handshake:
     """On compression; None: there is none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(NamedTuple):
     """A request that cannot become a WebSocket: the status to answer with, why, and header lines for the answer."""
 
     status: int

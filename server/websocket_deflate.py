@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 MAX_WINDOW_BITS = 12
 """Our wish for both windows, and with `_MEMORY_LEVEL` a fifth of zlib's default memory for about the same ratio."""
@@ -46,8 +46,7 @@ class InflatedTooBig(Exception):
     """A message grew over the limit while it was inflated."""
 
 
-@dataclass(frozen=True, slots=True)
-class Agreement:
+class Agreement(NamedTuple):
     """What both sides hold to: windows in bits, and who starts each message with an empty one."""
 
     server_no_context_takeover: bool = False
