@@ -4,10 +4,10 @@ A breadth-first search over the planner and the table of a worker's life: in eac
 processes may do, and the signals HUP, TTOU and TERM, and every state that comes of it is searched in turn. It ends
 because states are put into a canonical form that forgets what decides nothing:
 
-- times. A limit may pass at any moment, whatever the clock says: that is an event, and so is the end of a back-off. Of
-  all times only their order among draining workers is kept, since the oldest is cut first.
+- times. A limit may pass at any moment, whatever the clock says: that is an event, and so is the end of a back-off.
 - whether a worker that comes imports or starts up: the planner treats both alike.
-- workers that are as good as gone, unless they may still accept: whatever becomes of them, nobody waits for it.
+- of workers that leave all but how many drain in the slots that are wanted, and of which generations some may still
+  accept: these are entries of their own, in slot 0.
 - what a wish says of a rollout when there is none.
 - all but state and order once everything is to stop: then each worker is on its own.
 
@@ -24,15 +24,17 @@ from dataclasses import dataclass
 import pytest
 
 from uvicorn.manager.handle import WorkerHandle
-from uvicorn.manager.plan import Order, Phase, Wish, plan
+from uvicorn.manager.plan import Limits, Order, Phase, Wish, plan
 from uvicorn.manager.worker import COMING, Action, Event, State
 
 SLOTS = 2
 NEWEST = 2
 """The last generation that SIGHUP asks for."""
 NOW = 1000.0
-LONG_AGO = -10_000.0
-"""A time that is longer ago than any limit."""
+LONG = 1e6
+LIMITS = Limits(boot=LONG, grace=LONG, slack=LONG, cleanup=LONG, force=LONG, hung=LONG)
+"""No limit passes but where a step says that it does."""
+LONG_AGO = -9 * LONG
 
 S, E = State, Event
 WORLD: dict[State, dict[tuple[Event, ...], bool]] = {
@@ -50,7 +52,7 @@ Two events are one step where what lies between them decides nothing.
 Worker = tuple[int, int, State, Order, bool, bool]
 """Slot, generation, state, order, whether it may still accept, whether there is a process."""
 Key = tuple[Wish, tuple[int, ...], tuple[Worker, ...]]
-"""The wish; the slots that wait for the end of a back-off; the workers, those that drain from the oldest on."""
+"""The wish; the slots that wait for the end of a back-off; the workers."""
 Graph = dict[Key, list[tuple[str, bool, Key]]]
 """State -> steps: a name, whether processes that do their best bring it about, and the state after it."""
 
@@ -72,23 +74,24 @@ class Fleet:
         return cls(wish, set(waiting), [_handle(n, one) for n, one in enumerate(workers, 1)], can_roll_back)
 
     def key(self) -> Key:
-        serving, draining, listening = [], [], set()
+        serving, draining, leaving = [], [], set()
         for w in self.workers:
+            counts = w.slot <= self.wish.wanted
             if w.state in (S.STOPPING, S.KILLING) or w.order >= Order.CANCEL:
-                if w.listening:
-                    listening.add((0, w.generation, S.KILLING, Order.KILL, True, True))
-                elif self.wish.surge == 0:  # whoever comes after it waits for its end
-                    listening.add((w.slot, 0, S.KILLING, Order.KILL, False, True))
-            elif w.state is S.DRAINING:
-                draining.append(w)
-            else:
-                serving.append(w)
+                if self.wish.surge == 0 and counts:  # whoever comes after it waits for its end
+                    leaving.add((w.slot, 0, S.KILLING, Order.KILL, False, True))
+            elif w.state is S.DRAINING and counts:
+                draining.append((w.slot if self.wish.surge == 0 else 1, 0, S.DRAINING, Order.RETIRE, False, True))
+            elif w.state is not S.DRAINING:
+                serving.append((w.slot, w.id, (w.slot, w.generation, w.state, w.order, w.listening, w.pid is not None)))
+                continue
+            if w.listening:
+                leaving.add((0, w.generation, S.KILLING, Order.KILL, True, True))
         if self.wish.stop:
-            kinds = {(0, 0, w.state, w.order, False, True) for w in draining}
+            kinds = {(0, 0, S.DRAINING, w.order, False, True) for w in self.workers if w.state is S.DRAINING}
             return Wish(0, stop=self.wish.stop), (), tuple(sorted(kinds, key=repr))
-        serving.sort(key=lambda w: (w.slot, w.id))
-        draining.sort(key=lambda w: (w.ordered_at or w.since, w.id))
-        workers = (*map(_worker, serving), *map(_worker, draining), *sorted(listening, key=repr))
+        serving.sort(key=lambda one: one[:2])
+        workers = (*(worker for *_, worker in serving), *sorted(draining, key=repr), *sorted(leaving, key=repr))
         return _decisive(self.wish), tuple(sorted(s for s in self.waiting if s <= self.wish.wanted)), workers
 
     def settle(self) -> None:
@@ -97,7 +100,7 @@ class Fleet:
             self.now += 1
             views = [w.view for w in self.workers]
             self.wish = self.wish.advance(views)
-            todo = plan(views, self.wish, self.now, not_before=dict.fromkeys(self.waiting, math.inf))
+            todo = plan(views, self.wish, self.now, limits=LIMITS, not_before=dict.fromkeys(self.waiting, math.inf))
             if not todo.tells and not todo.spawns:
                 assert todo.wake_at > self.now, "a plan that wakes now and does nothing spins"
                 passing = [w for w in self.workers if w.state not in (S.READY, S.KILLING)]
@@ -157,15 +160,9 @@ def _handle(number: int, worker: Worker) -> WorkerHandle:
     handle = WorkerHandle(number, slot, generation, born=NOW, state=state, order=order, listening=listening)
     handle.pid = number if exists else None
     handle.ready_at = None if state in COMING else NOW
-    if order:  # their numbers follow the age of their drain
-        handle.ordered_at = handle.order_since = NOW - 500 + number
+    if order:
+        handle.ordered_at = handle.order_since = NOW
     return handle
-
-
-def _worker(w: WorkerHandle) -> Worker:
-    by_itself = w.state is S.DRAINING and w.order is Order.NONE
-    generation = w.generation if w.listening or w.state is not S.DRAINING else 0
-    return w.slot, generation, w.state, Order.RETIRE if by_itself else w.order, w.listening, w.pid is not None
 
 
 def _decisive(wish: Wish) -> Wish:
@@ -218,13 +215,18 @@ class Walk:
             fleet.waiting.remove(slot)
             yield "back-off ends", True, self.settled(fleet)
         for name, wanted in signals(key).items():
-            if name not in self.signals:
-                continue
-            fleet = Fleet.of(key, self.can_roll_back)
-            fleet.wish = wanted
-            if name == "HUP":  # new code has no history
-                fleet.waiting.clear()
-            yield name, False, self.settled(fleet)
+            for second in range(1 + self.drains(key) if name == "TTOU" else 1) if name in self.signals else ():
+                fleet = Fleet.of(key, self.can_roll_back)
+                fleet.wish = wanted
+                if name == "HUP":  # new code has no history
+                    fleet.waiting.clear()
+                for handle in [w for w in fleet.workers if w.state is S.DRAINING][:second]:
+                    handle.slot = SLOTS  # some of those that drain may be in the slot that is not wanted any more
+                yield name, False, self.settled(fleet)
+
+    @staticmethod
+    def drains(key: Key) -> int:
+        return sum(worker[2] is S.DRAINING for worker in key[2]) if key[0].surge else 0
 
     def search(self) -> Graph:
         """Find every state that can be reached; a promise that is broken is raised with the way to it."""
