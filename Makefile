@@ -41,7 +41,7 @@ format: .venv/tests ## put every file into the one style
 	$(BIN)/ruff check --quiet --fix-only . ; $(BIN)/ruff format .
 
 lint: .venv/tests ## check style, and that generated documents are up to date
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python docs/make_settings.py --check && $(BIN)/python docs/make_migrating.py --check && $(BIN)/python docs/include_configs.py --check
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python docs/make_settings.py --check && $(BIN)/python docs/make_manager_pages.py --check && $(BIN)/python docs/make_migrating.py --check && $(BIN)/python docs/include_configs.py --check
 
 types: .venv/tests ## check types
 	$(BIN)/mypy

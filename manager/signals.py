@@ -71,7 +71,9 @@ COMMANDS: Mapping[signal.Signals, Meaning] = {
 if hasattr(signal, "SIGPWR"):
     COMMANDS = {
         **COMMANDS,
-        signal.SIGPWR: Meaning(Command.DUMP, "Log the stacks of all threads of all workers, and the requests inside."),
+        signal.SIGPWR: Meaning(
+            Command.DUMP, "Log how the server and each worker fare; the stacks of all threads, and the requests inside."
+        ),
     }
 
 FOR_THE_MASTER = tuple(

@@ -215,15 +215,17 @@ class Settings:
         "control group (or the machine) has, shared by the workers.",
         MEMORY,
     )
-    pid: str | None = _worker(None, "Under a master: write its process id to this file, and lock it.")
-    user: str | None = _worker(None, "Run workers as this user (name or number); the master must be started as root.")
-    group: str | None = _worker(None, "Run workers with this group (name or number).")
-    umask: int | None = _worker(None, "File mode mask of workers, in octal.", MODE)
-    chdir: str | None = _worker(None, "Workers change to this directory before they import APP.", EXISTING_PATH)
-    proc_name: str | None = _worker(None, "Name in the process titles (needs setproctitle); APP if not given.")
+    pid: str | None = _worker(None, "Write the process id to this file, and lock it.")
+    user: str | None = _worker(None, "Serve as this user (name or number); to be started as root. A master stays root.")
+    group: str | None = _worker(None, "Serve with this group (name or number).")
+    umask: int | None = _worker(None, "File mode mask, in octal.", MODE)
+    chdir: str | None = _worker(None, "Change to this directory before APP is imported.", EXISTING_PATH)
+    proc_name: str | None = _worker(
+        None, "Name in the process titles (needs setproctitle). A master's workers have APP if not given."
+    )
     shutdown_delay: float = _worker(
         0.0,
-        "Under a master: at SIGTERM, serve on for this long first, until load balancers send no more.",
+        "At SIGTERM, serve on for this long first, until load balancers send no more.",
         SECONDS,
     )
     timeout_worker_boot: float = _worker(300.0, "How long a worker may take from its start until it serves.", SECONDS)
