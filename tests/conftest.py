@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -14,6 +15,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.processes import Running, free_port
+
+# What clients and interpreters would follow, here and in every command that a test starts.
+for name in list(os.environ):
+    if name.lower().endswith("_proxy") or name in ("FORCE_COLOR", "PYTHON_COLORS"):
+        del os.environ[name]
 
 # The same examples in every run, however slow the machine: what passes here passes elsewhere. A search for new ones is
 # `make test ARGS="--hypothesis-profile=default tests/server"`.
