@@ -90,7 +90,7 @@ class Lab:
             env={"PATH": os.environ["PATH"]},
             start_new_session=True,
         )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline and self._outer.poll() is None:
             children = Path(f"/proc/{self._outer.pid}/task/{self._outer.pid}/children").read_text().split()
             if children and Path(f"/proc/{children[0]}/comm").read_text().strip() == "systemd":
@@ -106,10 +106,10 @@ class Lab:
             os.kill(self._init, 9)  # PID 1 of a namespace takes everything in it along
         elif self._outer.poll() is None:
             os.killpg(self._outer.pid, 9)
-        self._outer.wait(10)
+        self._outer.wait(60)
         self._log.close()
 
-    def run(self, *command: str, check: bool = True, timeout: float = 60) -> str:
+    def run(self, *command: str, check: bool = True, timeout: float = 180) -> str:
         """Run a command inside; returns what it printed, standard error included."""
         done = subprocess.run(
             ["nsenter", "-t", str(self._init), "-a", *command],
