@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
 import warnings
@@ -151,3 +152,19 @@ def test_style_colours_as_ever():
     assert style("x", "red") == "\x1b[31mx\x1b[0m"
     assert style("x", "bright_red", bold=True) == "\x1b[91m\x1b[1mx\x1b[0m"
     assert style("x", bold=True) == "\x1b[1mx\x1b[0m"
+
+
+def test_the_distribution_is_what_packages_ask_for():
+    """They compare versions (`uvicorn>=0.54,<1`), take the extra, and have their type checkers read ours."""
+    import importlib.metadata
+    import importlib.resources
+
+    import uvicorn
+
+    metadata = importlib.metadata.metadata("uvicorn")
+    assert metadata["Version"] == uvicorn.__version__
+    assert (0, 54) <= tuple(map(int, uvicorn.__version__.split(".")[:2])) < (1, 0)
+    assert "standard" in metadata.get_all("Provides-Extra", [])
+    extra = {re.split(r"\W", one)[0] for one in importlib.metadata.requires("uvicorn") or [] if "extra ==" in one}
+    assert extra >= {"httptools", "python", "PyYAML", "uvloop", "watchfiles", "websockets"}
+    assert importlib.resources.files("uvicorn").joinpath("py.typed").is_file()
