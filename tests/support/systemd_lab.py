@@ -92,14 +92,23 @@ class Lab:
         )
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and self._outer.poll() is None:
-            children = Path(f"/proc/{self._outer.pid}/task/{self._outer.pid}/children").read_text().split()
-            if children and Path(f"/proc/{children[0]}/comm").read_text().strip() == "systemd":
-                self._init = int(children[0])
+            init = self._systemd()
+            if init is not None:
+                self._init = init
                 if self.run("systemctl", "is-system-running", check=False).strip() in ("running", "degraded"):
                     return self
             time.sleep(0.05)
         self.__exit__()
         pytest.skip(f"no systemd came up in namespaces: {(self.state / 'log').read_text()[-300:]}")
+
+    def _systemd(self) -> int | None:
+        """The pid of the systemd, once the script has become it; None before and when it is gone."""
+        try:
+            for pid in Path(f"/proc/{self._outer.pid}/task/{self._outer.pid}/children").read_text().split():
+                return int(pid) if Path(f"/proc/{pid}/comm").read_text().strip() == "systemd" else None
+        except OSError:
+            pass
+        return None
 
     def __exit__(self, *_: object) -> None:
         if self._init is not None and self._outer.poll() is None:
