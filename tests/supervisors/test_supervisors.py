@@ -178,6 +178,18 @@ class Late(uvicorn.Server):
     assert "Traceback" not in server.log
 
 
+def save_until(server, folder, pattern):
+    """Save app.py until the change is seen: a watcher in the parent begins with its first look, and misses the rest."""
+    for number in range(200):
+        save(folder / "app.py", versioned("two") + f"# {number}\n")
+        try:
+            server.wait_for(pattern, timeout=0.5)
+            return
+        except AssertionError:
+            continue
+    server.wait_for(pattern)
+
+
 def test_litellm_patches_the_files_that_are_looked_at(program, tmp_path):
     definitions = """
 from pathlib import Path
@@ -190,8 +202,7 @@ StatReload.iter_py_files = only_the_app
     server = program(definitions, lines, config="reload=True, reload_delay=0.05")
     assert get(server) == "one"
     (tmp_path / "other.py").write_text("")
-    save(tmp_path / "app.py", versioned("two"))
-    server.wait_for("^WARNING:  StatReload detected changes in 'app.py'. Reloading...$", timeout=DEADLINE)
+    save_until(server, tmp_path, "^WARNING:  StatReload detected changes in 'app.py'. Reloading...$")
     until_served(server, "two")
     assert "other.py" not in server.log
     server.signal(signal.SIGINT)
@@ -214,16 +225,8 @@ class Mine(ChangeReload):
         config="reload=True, reload_delay=0.05",
     )
     assert get(server) == "one"
-    deadline_file = tmp_path / "app.py"
-    # Its watcher is in the parent and begins with its first look: a save before that is not seen.
     server.wait_for("Application startup complete", timeout=DEADLINE)
-    for number in range(200):
-        save(deadline_file, versioned("two") + f"# {number}\n")
-        try:
-            server.wait_for(r"^decided \['app.py'\]$", timeout=0.5)
-            break
-        except AssertionError:
-            continue
+    save_until(server, tmp_path, r"^decided \['app.py'\]$")
     until_served(server, "two")
     assert server.stop() == 0
 
@@ -374,7 +377,9 @@ class Mine(Multiprocess):
     app = versioned("one") + "import sys\nif sys.argv[-1] != 'x': print('at import', flush=True); os._exit(7)\n"
     server = program(definitions, "Mine(config, sockets=[sock]).run()", config="workers=1", ready=None, app=app)
     server.wait_for(r"Child process \[\d+\] died: exit code 7$", timeout=DEADLINE)
-    server.wait_for(r"Child process \[\d+\] died: exit code 7; replacing it in \d+\.\d s$", count=2, timeout=2 * DEADLINE)
+    server.wait_for(
+        r"Child process \[\d+\] died: exit code 7; replacing it in \d+\.\d s$", count=2, timeout=2 * DEADLINE
+    )
     server.signal(signal.SIGTERM)
     assert server.wait(timeout=DEADLINE) == 0
     server.wait_for_descendants(0)
