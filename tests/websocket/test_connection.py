@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from uvicorn.protocols.utils import ClientDisconnected
+from uvicorn.server.websocket_handshake import Phase
 
 from .harness import (
     BINARY,
@@ -633,12 +634,22 @@ def test_a_client_that_answers_no_ping_is_closed_with_1011(engine: str) -> None:
 
 def test_a_slow_application_is_no_reason_to_call_the_client_dead(engine: str) -> None:
     app = Recorder(slow())
-    options = {"ws_ping_interval": 0.1, "ws_ping_timeout": 1.5, "ws_max_queue": 1}
+    options = {"ws_ping_interval": 0.1, "ws_ping_timeout": 60, "ws_max_queue": 1}
     with Served(app, engine, **options) as served, served.open() as client:
         client.send(frame(TEXT, b"1"), frame(TEXT, b"2"))
+        (connection,) = served.connections
+        served.wait_until(lambda: connection._reading_paused, "reading is paused")
         ping = client.read()
-        client.send(frame(PONG, ping.payload))
-        time.sleep(4)  # several ping time-outs with the answer unread behind the second message
+        client.send(frame(PONG, ping.payload))  # unread behind the second message
+
+        def let_time_pass() -> bool:
+            pings = connection._pings
+            for _ in range(3):
+                assert pings.awaited
+                connection.expired(pings.due)
+            return connection.phase == Phase.OPEN
+
+        assert served.call(let_time_pass)
         served.call(lambda: app.gate.set())
         client.text("3")
         while app.messages != ["1", "2", "3"]:
