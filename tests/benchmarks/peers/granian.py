@@ -10,6 +10,7 @@ class Granian(Peer):
         options = ["--interface", "asgi", "--host", "127.0.0.1", "--port", str(wanted.port)]
         options += ["--workers", str(wanted.workers), "--loop", "uvloop", "--http", "1"]
         options += ["--backlog", "8192"]  # also its limit of open connections, by default 1,024
+        options += ["--respawn-failed-workers"] if wanted.workers > 1 else []
         options += ["--access-log"] if wanted.access_log else ["--log-level", "warning"]
         return self.program("granian", *options, wanted.app)
 
