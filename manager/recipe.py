@@ -128,9 +128,12 @@ class CommandSource:
     def reload(self) -> None:
         from uvicorn.sources import resolve_again
 
+        from . import alone
+
         resolved = resolve_again(self.settings, self.provenance)
-        self.config = self._config(resolved.settings, resolved.provenance)
-        self.settings, self.provenance = resolved.settings, resolved.provenance
+        config = self._config(resolved.settings, resolved.provenance)
+        alone.check(config)  # a user that does not exist: templates could not be started
+        self.config, self.settings, self.provenance = config, resolved.settings, resolved.provenance
 
     @property
     def paths(self) -> list[list[str]]:

@@ -174,3 +174,18 @@ def test_a_delayed_stop_comes(uvicorn, way):
     server.wait_for("Received SIGTERM, exiting in 0.3 s; until then all is served", DEADLINE)
     assert server.wait(DEADLINE) == (0 if way else -signal.SIGTERM)
     assert "shut down" in server.log
+
+
+@pytest.mark.parametrize("way", [["--reload"], ["--workers", "2"]], ids=["reload", "workers"])
+def test_a_user_that_does_not_exist_at_a_reload_is_told_and_nothing_changes(uvicorn, tmp_path, way):
+    (tmp_path / "uvicorn.toml").write_text("")
+    server = serving(uvicorn, *way)
+    (tmp_path / "uvicorn.toml").write_text('user = "no-such-user"\n')
+    server.signal(signal.SIGHUP)
+    server.wait_for("Cannot reload: user: there is no user 'no-such-user'", DEADLINE)
+    assert get(server, "/")
+    (tmp_path / "uvicorn.toml").write_text("")
+    server.signal(signal.SIGHUP)
+    server.wait_for("Reloaded", DEADLINE)
+    assert get(server, "/")
+    assert server.stop(DEADLINE) == 0

@@ -68,11 +68,19 @@ class CommandJob:
         return config
 
     def reread(self) -> None:
+        from uvicorn.manager import alone
         from uvicorn.sources import resolve_again
 
         resolved = resolve_again(self.settings, self.provenance)
+        before = self.settings, self.provenance
         self.settings, self.provenance = resolved.settings, resolved.provenance
-        self.config = self._config()
+        try:
+            config = self._config()
+            alone.check(config)  # a user that does not exist: a child could not be started
+        except UsersError:
+            self.settings, self.provenance = before
+            raise
+        self.config = config
 
     def environment(self) -> dict[str, str]:
         if self.settings.env_file is None:
