@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import queue
 import signal
 import socket
 import stat
 import threading
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -157,22 +159,22 @@ def test_workers_have_the_umask_and_the_directory_that_were_asked_for(uvicorn, t
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_workers_run_as_another_user_and_still_die_with_the_master(uvicorn, tmp_path):
-    for directory in (tmp_path, *tmp_path.parents):
-        if directory.owner() == "root" and directory != directory.parent and "pytest" in str(directory):
-            directory.chmod(0o755)
+def test_workers_run_as_another_user_and_still_die_with_the_master(uvicorn):
     app = before("import os", "os.write(1, f'uid {os.getuid()} {os.getgid()}\\n'.encode())")
-    server = start(uvicorn, "--user", "nobody", "--uds", tmp_path / "web.sock", app=app)
-    import pwd
-
     nobody = pwd.getpwnam("nobody")
-    server.wait_for(f"uid {nobody.pw_uid} {nobody.pw_gid}", DEADLINE, count=2)
-    assert (tmp_path / "web.sock").stat().st_uid == nobody.pw_uid
-    os.kill(worker_pids(server, 2)[0], signal.SIGKILL)
-    all_ready(server, 3)
-    pids = server.descendants()
-    server.signal(signal.SIGKILL)
-    until(lambda: not alive_of(pids), "all are gone")
+    # Not in pytest's own directory: whichever pytest starts next shuts that for everybody else.
+    with TemporaryDirectory(prefix="served-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "app.py").write_text(app)
+        server = start(uvicorn, "--user", "nobody", "--uds", folder / "web.sock", app=app, cwd=folder)
+        server.wait_for(f"uid {nobody.pw_uid} {nobody.pw_gid}", DEADLINE, count=2)
+        assert (folder / "web.sock").stat().st_uid == nobody.pw_uid
+        os.kill(worker_pids(server, 2)[0], signal.SIGKILL)
+        all_ready(server, 3)
+        pids = server.descendants()
+        server.signal(signal.SIGKILL)
+        until(lambda: not alive_of(pids), "all are gone")
 
 
 def test_a_user_that_does_not_exist_is_told(uvicorn):
