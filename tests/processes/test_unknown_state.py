@@ -89,3 +89,25 @@ def test_one_that_dies_meanwhile_is_reaped_and_the_others_serve(start, tmp_path)
     until(lambda: is_gone(old[1]), "the last one has left", server=server)
     assert get(server, "/") == b"hello"
     assert server.stop(DEADLINE) == 0
+
+
+def test_a_scoreboard_of_another_layout_is_done_without(uvicorn, site):
+    """The state is known; only what its workers write cannot be read. They are replaced as ever."""
+    env = {"PYTHONPATH": str(site), "PYTHONSAFEPATH": "1"}
+    server = uvicorn("--workers", 2, "--no-access-log", app=PID, env=env)
+    all_ready(server, 2)
+    old = worker_pids(server, 2)
+    file = site / "uvicorn" / "manager" / "scoreboard.py"
+    source = file.read_text()
+    assert "\n_MAGIC = 0x7576_0002" in source
+    file.write_text(source.replace("\n_MAGIC = 0x7576_0002", "\n_MAGIC = 0x7576_0099"))
+    with load(server) as clients:
+        server.signal(signal.SIGUSR2)
+        server.wait_for("The scoreboard of generation 1 cannot be read", DEADLINE)
+        server.wait_for("Reloaded: 2 workers of generation 2 in", DEADLINE)
+        judge(clients)
+    until(lambda: all(is_gone(pid) for pid in old), "the old workers have left", server=server)
+    server.signal(signal.SIGPWR)
+    server.wait_for("Status: generation 2, 2 of 2 workers ready", DEADLINE)
+    assert server.stop(DEADLINE) == 0
+    assert "Traceback" not in server.log
