@@ -80,7 +80,7 @@ def pids(address: Address | Running, count: int, timeout: float = 60, without: s
         with contextlib.ExitStack() as stack, contextlib.suppress(OSError, WireError):
             wires = [stack.enter_context(Wire.connect(address)) for _ in range(4 * count)]
             for wire in wires:
-                wire.send(request)  # all before the first is read: a proxy needs a connection of its own for each
+                wire.send(request)  # all before the first is read
             answers = [wire.read_response() for wire in wires]
             seen.update(int(answer.body) for answer in answers if answer.status == 200)
             seen.difference_update(without or ())
