@@ -165,6 +165,12 @@ def stops(*arguments: str, by: str, app: str = LIFESPAN, serving: str = "Uvicorn
     return Command((*arguments, "--port", "PORT"), {"apps.py": app}, {}, serving, (by,), several)
 
 
+def reloads(target: str, *, says: str, app: str = APP) -> Command:
+    """The reloader stays, and is stopped, as soon as the child has said this."""
+    arguments = (target, "--reload", "--port", "PORT")
+    return Command(arguments, {"apps.py": app}, {}, says, ("SIGINT",), only=f"ERROR:    {says}")
+
+
 COMMANDS = {
     # 1.2 errors and exit codes
     "error/no-app": Command(()),
@@ -219,5 +225,14 @@ COMMANDS = {
     ),
     "stop/reload/SIGINT": stops("apps:app", "--reload", by="SIGINT", serving="startup complete"),
     "stop/reload/SIGTERM": stops("apps:app", "--reload", by="SIGTERM", serving="startup complete"),
+    "signal/SIGHUP": Command(
+        ("apps:app", "--port", "PORT"), {"apps.py": LIFESPAN}, {}, "Uvicorn running on", ("SIGHUP", "SIGINT")
+    ),
+    "signal/SIGQUIT": stops("apps:app", by="SIGQUIT"),
+    "signal/SIGUSR1": stops("apps:app", by="SIGUSR1"),
+    "signal/SIGUSR2": stops("apps:app", by="SIGUSR2"),
+    "error/reload/no-module": reloads("nope_mod:app", says="Error loading"),
+    "error/reload/no-attribute": reloads("apps:nope", says="Error loading"),
+    "error/reload/startup": reloads("apps:app", says="Application startup failed", app=FAILS),
     "reload-options-without-reload": stops("apps:app", "--reload-include", "*.x", by="SIGINT"),
 }
