@@ -77,6 +77,8 @@ def play(case: Case, programs: Path, stop: str) -> None:
         wait_for_answer(server, case, port)
         for question in case.questions:
             question(port)
+        if case.started is not None:
+            server.wait_for(case.started, timeout=STARTING)
         if case.open_stream is not None:
             stack.enter_context(open_stream(port, case.open_stream))
         if stop == "SIGINT" or case.to_the_group:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .questions import Question, gets, polls_socketio, serves_events, talks_websocket
+from .questions import (
+    Question,
+    accepts_websocket,
+    answers_by_events,
+    gets,
+    greets_by_websocket,
+    polls_socketio,
+    serves_events,
+    talks_websocket,
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +34,8 @@ class Case:
     to_the_group: bool = False
     """Send SIGTERM to the whole group, as systemd does: the command starts uvicorn and passes no signal on to it."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    started: str | None = None
+    """What it prints when its own start is over, if it serves before that."""
 
 
 BY_SIGNAL = {"SIGINT": (0,), "SIGTERM": (-15,)}
@@ -35,6 +46,9 @@ ANSWERS_TWICE = f"{INTERRUPTED}|Expected ASGI message 'http.response.body', but 
 """The SSE endpoint of mcp sends a second response when its stream has ended."""
 PYTHON_PROGRAM = {"SIGINT": (0, 130, -2), "SIGTERM": (0, -15, 143)}
 """Programs with a main of their own may let the signal end them."""
+LEFT_A_THREAD = {**PYTHON_PROGRAM, "SIGINT": (0, 130, -2, -6)}
+"""Gradio gives its daemon thread 5 s to end, and after a call it takes longer, with upstream's uvicorn too: a native
+library may then abort the end of the interpreter."""
 
 FASTAPI = """\
 from fastapi import FastAPI, WebSocket
@@ -198,16 +212,25 @@ CASES = [
         ["gradio"],
         {"demo.py": GRADIO},
         lambda port: ["python", "demo.py", str(port)],
-        [gets("/", "gradio"), gets("/config", "greet")],
-        PYTHON_PROGRAM,
+        [
+            gets("/", "gradio"),
+            gets("/config", "greet"),
+            answers_by_events("/gradio_api/call/greet", '{"data": ["world"]}', "hello world"),
+        ],
+        LEFT_A_THREAD,
         environment={"GRADIO_ANALYTICS_ENABLED": "0"},
+        started="To create a public link",
     ),
     Case(
         "nicegui",
         ["nicegui"],
         {"main.py": NICEGUI.format(reload=False)},
         lambda port: ["python", "main.py", str(port)],
-        [gets("/", "hello world"), polls_socketio("/_nicegui_ws/socket.io/")],
+        [
+            gets("/", "hello world"),
+            polls_socketio("/_nicegui_ws/socket.io/"),
+            greets_by_websocket("/_nicegui_ws/socket.io/?EIO=4&transport=websocket", '"sid"'),
+        ],
         PYTHON_PROGRAM,
         errors_of_its_own=INTERRUPTED,
     ),
@@ -216,7 +239,11 @@ CASES = [
         ["nicegui"],
         {"main.py": NICEGUI.format(reload=True).replace("ui.label", "if True:\n    ui.label")},
         lambda port: ["python", "main.py", str(port)],
-        [gets("/", "hello world"), polls_socketio("/_nicegui_ws/socket.io/")],
+        [
+            gets("/", "hello world"),
+            polls_socketio("/_nicegui_ws/socket.io/"),
+            greets_by_websocket("/_nicegui_ws/socket.io/?EIO=4&transport=websocket", '"sid"'),
+        ],
         PYTHON_PROGRAM,
     ),
     Case(
@@ -255,7 +282,7 @@ CASES = [
             *("streamlit", "run", "app.py", "--server.port", str(port), "--server.headless", "true"),
             *("--browser.gatherUsageStats", "false"),
         ],
-        [gets("/_stcore/health", "ok"), gets("/", "Streamlit")],
+        [gets("/_stcore/health", "ok"), gets("/", "Streamlit"), accepts_websocket("/_stcore/stream")],
         PYTHON_PROGRAM,
     ),
     Case(
@@ -272,7 +299,11 @@ CASES = [
         ["python-socketio", "websockets"],
         {"app.py": SOCKETIO},
         lambda port: ["uvicorn", "app:app", "--port", str(port)],
-        [gets("/", "hello world"), polls_socketio("/socket.io/")],
+        [
+            gets("/", "hello world"),
+            polls_socketio("/socket.io/"),
+            greets_by_websocket("/socket.io/?EIO=4&transport=websocket", '"sid"'),
+        ],
         BY_SIGNAL,
     ),
     Case(

@@ -87,3 +87,42 @@ def polls_socketio(path: str) -> Question:
             assert re.search(r'"sid":.*"websocket"', body), f"GET {path}: {body[:200]!r}"
 
     return ask
+
+
+def greets_by_websocket(path: str, text: str) -> Question:
+    """A WebSocket is accepted, and its first message holds this text."""
+
+    def ask(port: int) -> None:
+        from websockets.sync.client import connect
+
+        with connect(f"ws://127.0.0.1:{port}{path}", open_timeout=PATIENCE, close_timeout=PATIENCE) as connection:
+            message = connection.recv(timeout=PATIENCE)
+            assert text in str(message), f"WebSocket {path}: {message!r}"
+
+    return ask
+
+
+def accepts_websocket(path: str) -> Question:
+    """A WebSocket is accepted; nothing is said on it."""
+
+    def ask(port: int) -> None:
+        from websockets.sync.client import connect
+
+        with connect(f"ws://127.0.0.1:{port}{path}", open_timeout=PATIENCE, close_timeout=PATIENCE):
+            pass
+
+    return ask
+
+
+def answers_by_events(path: str, data: str, text: str) -> Question:
+    """Gradio: a call is posted, and its result comes as events."""
+
+    def ask(port: int) -> None:
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as connection:
+            connection.request("POST", path, data, {"Content-Type": "application/json"})
+            answer = connection.getresponse().read().decode()
+        found = re.search(r'"event_id": *"(\w+)"', answer)
+        assert found, f"POST {path}: {answer[:200]!r}"
+        serves_events(f"{path}/{found[1]}", text)(port)
+
+    return ask
