@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -35,9 +37,21 @@ SERVES = "Uvicorn running on"
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 
-def serving(uvicorn, *args):
+@pytest.fixture
+def public():
+    """A directory that everybody may enter, with the application; pytest keeps its own from other users."""
+    directory = Path(tempfile.mkdtemp(prefix="uvicorn-test-"))
+    directory.chmod(0o755)
+    (directory / "app.py").write_text(APP)
+    (directory / "own").mkdir()
+    (directory / "own").chmod(0o777)
+    yield directory
+    shutil.rmtree(directory)
+
+
+def serving(uvicorn, *args, **options):
     """Start a server; it has answered when this returns, but for TLS."""
-    server = uvicorn(*args, app=APP, ready=SERVES)
+    server = uvicorn(*args, **({"app": APP} | options), ready=SERVES)
     server.wait_for("Application startup complete", DEADLINE)
     if "--ssl-keyfile" not in args:
         assert int(get(server, "/")) in server.tree()
@@ -101,40 +115,29 @@ def test_a_directory_that_is_missing_is_told(uvicorn, way):
 
 @WAYS
 @ROOT_ONLY
-def test_the_application_is_another_users_and_the_socket_too(uvicorn, tmp_path, way, certificates):
+def test_the_application_is_another_users_and_the_socket_too(uvicorn, public, way):
     import pwd
 
     nobody = pwd.getpwnam("nobody")
-    for directory in (tmp_path, *tmp_path.parents):
-        if directory != directory.parent and "pytest" in str(directory):
-            directory.chmod(0o755)
-    own = tmp_path / "own"
-    own.mkdir()
-    os.chown(own, nobody.pw_uid, nobody.pw_gid)
-    options = ("--user", "nobody", "--chdir", "own", "--app-dir", tmp_path, "--uds", tmp_path / "web.sock")
-    server = serving(uvicorn, *way, *options)
+    options = ("--user", "nobody", "--chdir", "own", "--app-dir", public, "--uds", public / "web.sock")
+    server = serving(uvicorn, "app:app", *way, *options, app=None, cwd=public)
     assert f"imported by {nobody.pw_uid} {nobody.pw_gid} " in server.log
     assert "imported by 0 " not in server.log
-    assert (own / "made").stat().st_uid == nobody.pw_uid
-    assert (tmp_path / "web.sock").stat().st_uid == nobody.pw_uid
+    assert (public / "own" / "made").stat().st_uid == nobody.pw_uid
+    assert (public / "web.sock").stat().st_uid == nobody.pw_uid
     pid = int(get(server, "/"))
     server.signal(signal.SIGKILL)
     until(lambda: not Path(f"/proc/{pid}").exists() or pid == server.pid, "the process that serves is gone too")
 
 
 @ROOT_ONLY
-def test_keys_that_only_root_can_read_are_read_before(uvicorn, tmp_path, certificates):
-    for directory in (tmp_path, *tmp_path.parents):
-        if directory != directory.parent and "pytest" in str(directory):
-            directory.chmod(0o755)
-    key = tmp_path / "key.pem"
+def test_keys_that_only_root_can_read_are_read_before(uvicorn, public, certificates):
+    key = public / "key.pem"
     key.write_bytes(certificates.key.read_bytes())
     key.chmod(0o600)
-    own = tmp_path / "own"
-    own.mkdir()
-    own.chmod(0o777)
+    options = ("--user", "nobody", "--chdir", "own", "--app-dir", public)
     tls = ("--ssl-keyfile", key, "--ssl-certfile", certificates.certificate)
-    server = serving(uvicorn, "--user", "nobody", "--chdir", "own", "--app-dir", tmp_path, *tls)
+    server = serving(uvicorn, "app:app", *options, *tls, app=None, cwd=public)
     assert "imported by 0 " not in server.log
 
 
