@@ -131,4 +131,4 @@ def test_a_unix_socket_is_circusds_to_make_and_remove(circus: Callable[..., Circ
 def test_an_app_that_cannot_start_is_seen(circus: Callable[..., Circus]):
     web = circus("master", BROKEN="lifespan")
     web.running.wait_for("broken on purpose")
-    until(lambda: "stopped" in web.ctl("status", "web"), "circus gives up", 60, lambda: web.running.log)
+    until(lambda: "stopped" in web.ctl("status", "web"), "circus gives up", 240, lambda: web.running.log)
