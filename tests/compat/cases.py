@@ -225,8 +225,14 @@ COMMANDS = {
     ),
     "stop/reload/SIGINT": stops("apps:app", "--reload", by="SIGINT", serving="startup complete"),
     "stop/reload/SIGTERM": stops("apps:app", "--reload", by="SIGTERM", serving="startup complete"),
+    # Two signals at once: which line comes first is no matter.
     "signal/SIGHUP": Command(
-        ("apps:app", "--port", "PORT"), {"apps.py": LIFESPAN}, {}, "Uvicorn running on", ("SIGHUP", "SIGINT")
+        ("apps:app", "--port", "PORT"),
+        {"apps.py": LIFESPAN},
+        {},
+        "Uvicorn running on",
+        ("SIGHUP", "SIGINT"),
+        several=True,
     ),
     "signal/SIGQUIT": stops("apps:app", by="SIGQUIT"),
     "signal/SIGUSR1": stops("apps:app", by="SIGUSR1"),
