@@ -29,6 +29,8 @@ BODY = 2  # the head was written
 COMPLETE = 3  # everything was written
 
 _LARGE = 32768  # octets; a larger piece of a body does not wait for the end of the turn
+_TURN_OCTETS = 1 << 18  # that an application may send without a turn for others: a client that reads fast lets it go on
+_PIECE_OCTETS = 128  # that a piece of a body counts beside its own, for what it costs
 _DISCONNECT = "http.disconnect"
 
 
@@ -44,6 +46,7 @@ class RequestResponseCycle:
         "_pieces",
         "_response",
         "_told",
+        "_unyielded",
         "_waiters",
         "buffered",
         "connection",
@@ -80,6 +83,7 @@ class RequestResponseCycle:
         self._left: int  # octets of the body that a declared length leaves to send; -1: there is none
         self._bodiless: bool
         self._chunked: bool
+        self._unyielded: int  # octets that were sent since others had a turn
 
     # -- The application's side ---------------------------------------------------------------------------------------
 
@@ -139,6 +143,8 @@ class RequestResponseCycle:
         if connection.write_paused and not self.gone:
             await connection.drained()
         if self.gone:
+            # An application that goes on without waiting for anything must not keep the loop to itself.
+            await asyncio.sleep(0)
             return
         kind = message["type"]
         phase = self.phase
@@ -167,8 +173,12 @@ class RequestResponseCycle:
             self._write_first(body, more)
         else:
             self._write_next(body, more)
+            self._unyielded += _PIECE_OCTETS + len(body)
         if not more:
             self._complete()
+        elif self._unyielded > _TURN_OCTETS:
+            self._unyielded = 0
+            await asyncio.sleep(0)
 
     def _out_of_order(self, text: str) -> None:
         # Frameworks that were told of the disconnect end what they streamed, and may answer once more: to nobody.
@@ -240,6 +250,7 @@ class RequestResponseCycle:
     def _begin(self, message: Message) -> None:
         self._response = response = response_head(message["status"], message.get("headers", ()))
         self._left = response.length
+        self._unyielded = 0
         if response.unusual:
             self.keep_alive = self.keep_alive and not response.close
             self.service.state.total_errors += response.status >= 500
