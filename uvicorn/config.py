@@ -7,6 +7,7 @@ compares it with uvicorn.settings, so that the two cannot drift.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
 import os
@@ -365,9 +366,11 @@ class Config:
         try:
             return import_from_string(self.app)
         except ImportFromStringError as error:
-            from uvicorn.suggestions import did_you_mean
+            meant = None
+            with contextlib.suppress(ImportError):  # another user by now, who cannot read the library
+                from uvicorn.suggestions import did_you_mean
 
-            meant = did_you_mean(str(self.app))
+                meant = did_you_mean(str(self.app))
             logger.error("Error loading ASGI app. %s%s", error, f" Did you mean {meant}?" if meant else "")
             raise SystemExit(STARTUP_FAILURE) from None
         except Exception as error:
