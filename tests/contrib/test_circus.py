@@ -18,6 +18,8 @@ from uvicorn.ctl import Values, render
 from .caught import assert_nothing_lost
 from .helpers import get_json, pids, place_with_spaces, program, until, until_held_by
 
+zmq = pytest.importorskip("zmq")  # circus speaks by it
+
 
 class Circus:
     def __init__(self, running: Running, here: Path, port: int) -> None:
@@ -57,11 +59,8 @@ def circus(tmp_path: Path) -> Iterator[Callable[..., Circus]]:
 
         def start(variant: str, *, more: str = "", **env: str) -> Circus:
             ((name, text),) = render("circus", variant, values).items()
-            # Only these are others than shipped: a directory of the test's own, and less patience with failures.
+            # Only this is other than shipped: a directory of the test's own.
             text = text.replace("/run/circus", f"{tmp_path}/circus")
-            if env:
-                text = text.replace("retry_in = 10", "retry_in = 1").replace("max_retry = 3", "max_retry = 1")
-                text = text.replace("attempts = 5", "attempts = 1")
             (tmp_path / name).write_text(text + more)
             running = Running(command=[circusd, str(tmp_path / name)], cwd=tmp_path, env=env)
             return Circus(stack.enter_context(running), tmp_path, values.port)
@@ -128,7 +127,14 @@ def test_a_unix_socket_is_circusds_to_make_and_remove(circus: Callable[..., Circ
     assert not path.exists()
 
 
-def test_an_app_that_cannot_start_is_seen(circus: Callable[..., Circus]):
+def test_an_app_that_cannot_start_is_reported_with_its_exit_status(circus: Callable[..., Circus]):
+    """That circus hears of it is ours; its plugin then stops the watcher, unless circus is too busy to listen."""
     web = circus("master", BROKEN="lifespan")
-    web.running.wait_for("broken on purpose")
-    until(lambda: "stopped" in web.ctl("status", "web"), "circus gives up", 240, lambda: web.running.log)
+    web.running.wait_for("broken on purpose", timeout=60)
+    with zmq.Context() as context, context.socket(zmq.SUB) as events:
+        events.connect(f"ipc://{web.here}/circus-pubsub")
+        events.subscribe(b"watcher.web.reap")
+        assert events.poll(60_000), f"no process of circus ended in 60 s\n{web.running.log}"
+        _, told = events.recv_multipart()
+    assert json.loads(told)["exit_code"] == 3
+    assert "broken on purpose" in web.running.log
