@@ -83,7 +83,7 @@ def test_both_parsers_give_the_same_head_or_the_same_kind_of_refusal(head: bytes
     first = verdict(one, head)
     assert first == verdict(other, head)
     assert verdict(one, head) == first, "a second look, perhaps at what was remembered, sees the same"
-    if isinstance(first, Head):
+    if isinstance(first, Head) and not first.confidential:
         assert verdict(one, head) is verdict(one, head)
 
 
