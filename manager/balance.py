@@ -6,6 +6,7 @@ others for a moment, and looks again. It never waits for good, whatever the othe
 
 - who does not come to ask for its turn while it is waited for is blocked, stopped or dead. It no longer counts until it
   is heard of;
+- where connections end as fast as they come nobody waits: it is work that is to be spread, and not connections;
 - waiting has an allowance, which comes back slowly: where connections come faster than the least loaded workers accept
   them, what is to be spread is work, not connections, and everybody takes what there is.
 
@@ -31,6 +32,8 @@ ALLOWANCE = 0.1  # seconds of waiting while connections wait too
 ALLOWANCE_BACK = 0.1  # seconds a second
 MOST_AT_ONCE = 16  # connections to accept before looking at the others again
 PEAK_LASTS = 0.5  # seconds, and up to twice as long
+CHURN_PERIOD = 0.1  # seconds
+CHURN_RATE = 400.0  # ended connections a second, of one worker
 FRESH = 2.5  # seconds since the last heartbeat after which a worker no longer counts
 
 
@@ -96,6 +99,28 @@ class Patience:
         self._waited = 0.0
 
 
+class Churn:
+    """Whether connections come and go so fast that it is work that is to be spread, and not connections."""
+
+    __slots__ = ("_ended", "_goes_on", "_since")
+
+    def __init__(self) -> None:
+        self._ended = 0
+        self._since = 0.0
+        self._goes_on = False
+
+    def ended(self) -> None:
+        self._ended += 1
+
+    def goes_on(self, now: float) -> bool:
+        """Return what the last whole period was like; `now` is a clock's time in seconds."""
+        if (age := now - self._since) >= CHURN_PERIOD:
+            self._goes_on = self._ended >= CHURN_RATE * age
+            self._ended = 0
+            self._since = now
+        return self._goes_on
+
+
 class Connections(set[Any]):
     """The connections of a worker; tells when one has ended. That one has begun the gate knows before."""
 
@@ -122,15 +147,24 @@ class Balance:
         self._score = board.writer(row)
         self._count = count
         self._patience = Patience()
+        self._churn = Churn()
 
     def publish(self) -> None:
         """Let the others know how many connections this worker has."""
         self._score.connections(self._count())
 
+    def ended(self) -> None:
+        """Take note that a connection has ended."""
+        self._churn.ended()
+        self.publish()
+
     def ask(self, waited: float) -> tuple[int, float]:
+        now = time.monotonic()
         self._score.looked()
+        if self._churn.goes_on(now):
+            return MOST_AT_ONCE, 0.0
         rivals = self._board.rivals(self._row, fresh=FRESH)
-        return self._patience.turn(time.monotonic(), self._count(), rivals, waited)
+        return self._patience.turn(now, self._count(), rivals, waited)
 
     def looked(self, accepted: int) -> None:
         if accepted:

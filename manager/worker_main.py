@@ -188,7 +188,7 @@ def worker_server(config: Config, channel: Channel, voice: Voice, board: Scorebo
             self.on_heartbeat = self.pulse.beat
             if config.workers > 1:
                 self.accept_gate = balance = Balance(board, row, self._count_connections)
-                self.server_state.connections = Connections(balance.publish)
+                self.server_state.connections = Connections(balance.ended)
             # The limit is not an end: it asks the master for a successor. The server itself knows none.
             limit = self.limit_max_requests
             self.__dict__["limit_max_requests"] = None

@@ -11,12 +11,15 @@ import pytest
 from uvicorn.manager import balance
 from uvicorn.manager.balance import (
     ALLOWANCE,
+    CHURN_PERIOD,
+    CHURN_RATE,
     DEAF_AFTER,
     LONGEST_PAUSE,
     MOST_AT_ONCE,
     PAUSE_EACH,
     PEAK_LASTS,
     TOLERATED,
+    Churn,
     Connections,
     Patience,
     excess,
@@ -215,3 +218,22 @@ def test_connections_that_end_unevenly_leave_nobody_aside(seed: int) -> None:
     gained = [now - then for now, then in zip(model.shares(), before, strict=True)]
     assert gained[0] >= 30 - 3 * MOST_AT_ONCE
     assert model.longest_queued < ALLOWANCE
+
+
+def test_nobody_waits_where_connections_end_as_fast_as_they_come() -> None:
+    churn = Churn()
+    assert not churn.goes_on(100.0)
+    for _ in range(int(CHURN_RATE * CHURN_PERIOD)):
+        churn.ended()
+    assert not churn.goes_on(100.0 + CHURN_PERIOD / 2), "the period is not over"
+    assert churn.goes_on(100.0 + CHURN_PERIOD)
+    assert churn.goes_on(100.0 + CHURN_PERIOD * 1.5), "until the next one is over"
+    assert not churn.goes_on(100.0 + CHURN_PERIOD * 2)
+
+
+def test_many_that_end_after_a_long_time_are_no_churn() -> None:
+    churn = Churn()
+    churn.goes_on(100.0)
+    for _ in range(int(CHURN_RATE * CHURN_PERIOD)):
+        churn.ended()
+    assert not churn.goes_on(110.0)
