@@ -27,18 +27,6 @@ if TYPE_CHECKING:
     from uvicorn.config import Config
 
 
-_THE_SERVER = (
-    "asyncio",
-    "uvloop",
-    "uvicorn.server.lifecycle",
-    "uvicorn.lifespan.on",
-    "uvicorn.loops.auto",
-    "uvicorn.middleware.proxy_headers",
-    "uvicorn.protocols.http.auto",
-    "uvicorn.protocols.websockets.auto",
-)
-
-
 def check(config: Config) -> Credentials | None:
     """Return whom to become, None: nobody else. Raises UsersError for a setting that could not have its effect."""
     if config.proc_name is not None and importlib.util.find_spec("setproctitle") is None:
@@ -123,7 +111,9 @@ def settle(config: Config, stack: contextlib.ExitStack) -> list[Listener] | None
 
 def _read_what_root_may_read(config: Config) -> None:
     """Import the server, and read the keys of TLS."""
-    for name in _THE_SERVER:
+    from uvicorn.importer import THE_SERVERS
+
+    for name in (*THE_SERVERS, "uvloop"):
         with contextlib.suppress(ImportError):  # an optional package
             importlib.import_module(name)
     if config.is_ssl and config.ssl_context_factory is None:

@@ -5,6 +5,19 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+THE_SERVERS = (
+    "asyncio",
+    "uvicorn.logging",
+    "uvicorn.config",
+    "uvicorn.server.lifecycle",
+    "uvicorn.lifespan.on",
+    "uvicorn.loops.auto",
+    "uvicorn.middleware.proxy_headers",
+    "uvicorn.protocols.http.auto",
+    "uvicorn.protocols.websockets.auto",
+)
+"""What a process that serves imports in any case, whatever the application does."""
+
 
 class ImportFromStringError(Exception):
     """The text names nothing that can be imported. What the module itself raises is passed on as it is."""

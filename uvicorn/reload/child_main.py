@@ -11,10 +11,11 @@ import sys
 from types import FrameType
 from typing import Any, NoReturn
 
+from uvicorn.importer import THE_SERVERS
 from uvicorn.manager import alone
 
 from .link import HELD_BACK, Link
-from .warm import THE_SERVERS, Surroundings, import_all, installed_modules
+from .warm import Surroundings, import_all, installed_modules
 
 _STARTUP_FAILURE = 3  # exit status
 SPOILT = 75

@@ -20,19 +20,6 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-THE_SERVERS = (
-    "asyncio",
-    "uvicorn.logging",
-    "uvicorn.config",
-    "uvicorn.server.lifecycle",
-    "uvicorn.lifespan.on",
-    "uvicorn.loops.auto",
-    "uvicorn.middleware.proxy_headers",
-    "uvicorn.protocols.http.auto",
-    "uvicorn.protocols.websockets.auto",
-)
-"""Imported in any case, whatever the application does."""
-
 
 class Surroundings:
     """What libraries may look at while they are imported, as it was before the application's own code ran."""
