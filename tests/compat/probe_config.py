@@ -110,6 +110,11 @@ class Object2:
         pass
 
 
+class Bound:
+    async def app(self, scope, receive, send):
+        pass
+
+
 class Awaitable2:
     def __init__(self, scope, receive, send):
         pass
@@ -138,7 +143,17 @@ def _():
     }
 
 
-APPS = [asgi3, asgi2, Object3(), Object2, Awaitable2, functools.partial(asgi3), plain_factory, type_error_inside]
+APPS = [
+    asgi3,
+    asgi2,
+    Object3(),
+    Object2,
+    Awaitable2,
+    functools.partial(asgi3),
+    plain_factory,
+    type_error_inside,
+    Bound().app,
+]
 for number, application in enumerate(APPS):
 
     @observe(f"config/interface/{number} {plain(application)}")
