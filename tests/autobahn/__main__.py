@@ -13,8 +13,8 @@ from collections import Counter
 from pathlib import Path
 
 from tests.support.processes import Running, free_port
+from tests.websocket.app import ECHO
 
-from .app import ECHO
 from .runner import GROUPS, LARGE, play, summary
 
 

@@ -36,6 +36,10 @@ async def app(scope, receive, send):
         os.write(1, b"blocks\\n")
         time.sleep(float(path[7:]))
         await answer(send, str(os.getpid()).encode())
+    elif path == "/fail":
+        raise RuntimeError("asked to")
+    elif path.startswith("/status/"):
+        await answer(send, b"as asked", int(path[8:]))
     elif path == "/stream":
         await send({"type": "http.response.start", "status": 200, "headers": []})
         for _ in range(10_000):
@@ -45,7 +49,8 @@ async def app(scope, receive, send):
     else:
         await answer(send, b"hello")
 """
-"""Answers with its pid, its version, its worker number; sleeps and blocks, and says when it does; streams for 200 s.
+"""Answers with its pid, its version, its worker number; sleeps and blocks, and says when it does; streams for 200 s;
+fails, or answers with the status it is asked for.
 
 What it writes to standard output tells a test that a request has come so far, which nothing else tells from outside.
 """

@@ -9,25 +9,10 @@ from contextlib import ExitStack
 
 import pytest
 
+from tests.processes.apps import PID
+from tests.processes.helpers import connect, request
 from tests.support.processes import Running
-from tests.support.wire import Wire
 
-APP = """\
-import asyncio, os
-
-async def app(scope, receive, send):
-    if scope["type"] == "lifespan":
-        while True:
-            message = await receive()
-            await send({"type": message["type"] + ".complete"})
-            if message["type"] == "lifespan.shutdown":
-                return
-    os.write(1, b"a request begins\\n")
-    await asyncio.sleep(1)
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-    await send({"type": "http.response.body", "body": b"ok"})
-"""
-GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 TROUBLE = re.compile(r"WARNING|ERROR|Traceback|replacing|exited:", re.MULTILINE)
 
 
@@ -39,22 +24,22 @@ def judge(server: Running, workers: int) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_requests_are_finished_and_nobody_is_replaced(uvicorn, number):
-    server = uvicorn("--workers", "3", "--no-access-log", app=APP)
+    server = uvicorn("--workers", "3", "--no-access-log", app=PID)
     server.wait_for("Application startup complete", 60, count=3)
     with ExitStack() as stack:
-        wires = [stack.enter_context(Wire.connect(server.address, timeout=60)) for _ in range(9)]
+        wires = [stack.enter_context(connect(server)) for _ in range(9)]
         for wire in wires:
-            wire.send(GET)
-        server.wait_for("a request begins", 60, count=9)
+            wire.send(request("/sleep/1"))
+        server.wait_for("sleeps", 60, count=9)
         os.killpg(server.pid, number)
         for wire in wires:
-            assert wire.read_response().body == b"ok"
+            assert wire.read_response().status == 200
     judge(server, 3)
 
 
 def test_workers_that_hear_of_it_long_before_the_master(uvicorn):
     """The master is held, as a busy machine may hold it, until all workers have ended."""
-    server = uvicorn("--workers", "3", "--no-access-log", app=APP)
+    server = uvicorn("--workers", "3", "--no-access-log", app=PID)
     server.wait_for("Application startup complete", 60, count=3)
     server.signal(signal.SIGSTOP)
     try:
@@ -76,7 +61,7 @@ def test_in_the_middle_of_the_start(uvicorn, number):
 
 def test_at_the_very_beginning(uvicorn):
     """No template is loaded, or just one: it must not die of the signal, or the start would seem to have failed."""
-    server = uvicorn("--workers", "2", app=APP, ready="Started parent process")
+    server = uvicorn("--workers", "2", app=PID, ready="Started parent process")
     os.killpg(server.pid, signal.SIGTERM)
     assert server.wait(60) == 0, server.log
     assert not TROUBLE.search(server.log), server.log

@@ -6,26 +6,9 @@ import os
 import re
 import signal
 
+from tests.processes.apps import PID
 from tests.processes.helpers import DEADLINE, all_ready, connect, get, request, until, worker_pids
 
-APP = """\
-import asyncio
-
-async def app(scope, receive, send):
-    if scope["type"] == "lifespan":
-        while True:
-            message = await receive()
-            await send({"type": message["type"] + ".complete"})
-            if message["type"] == "lifespan.shutdown":
-                return
-    if scope["path"] == "/fail":
-        raise RuntimeError("asked to")
-    if scope["path"] == "/wait":
-        await asyncio.sleep(600)
-    status = 503 if scope["path"] == "/busy" else 200
-    await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"2")]})
-    await send({"type": "http.response.body", "body": b"ok"})
-"""
 TOTALS = r"Status: generation (\d+), \d of \d workers ready; in \S+ s: (\d+) requests, (\d+) of them answered 5xx"
 
 
@@ -43,9 +26,9 @@ def wait_for_totals(server, *wanted: int) -> None:
 
 
 def test_totals_outlive_workers_generations_and_an_upgrade(uvicorn):
-    server = uvicorn("--workers", "2", "--no-access-log", app=APP)
+    server = uvicorn("--workers", "2", "--no-access-log", app=PID)
     all_ready(server, 2)
-    for path in ("/", "/", "/", "/fail", "/busy", "/"):
+    for path in ("/", "/", "/", "/fail", "/status/503", "/"):
         get(server, path)
     wait_for_totals(server, 1, 6, 2)
     for pid in worker_pids(server, 2):
@@ -60,22 +43,24 @@ def test_totals_outlive_workers_generations_and_an_upgrade(uvicorn):
     wait_for_totals(server, 2, 8, 2)
     server.signal(signal.SIGUSR2)
     server.wait_for("Reloaded: 2 workers of generation 3", DEADLINE)
-    get(server, "/busy")
+    get(server, "/status/503")
     wait_for_totals(server, 3, 9, 3)
     assert server.stop(DEADLINE) == 0
 
 
 def test_the_oldest_request_is_named(uvicorn):
-    server = uvicorn("--workers", "2", "--no-access-log", "--timeout-graceful-shutdown", "0", app=APP)
+    server = uvicorn("--workers", "2", "--no-access-log", "--timeout-graceful-shutdown", "0", app=PID)
     all_ready(server, 2)
     with connect(server) as wire:
-        wire.send(request("/wait?x=1"))
+        wire.send(request("/sleep/600?x=1"))
 
         def told() -> bool:
             before = len(server.log)
             server.signal(signal.SIGPWR)
             server.wait_for("Worker 2.*: generation 1", DEADLINE, after=before)
-            found = re.search(r"Worker (\d).* oldest request for \S+ s: GET /wait\?x=1 from 127", server.log[before:])
+            found = re.search(
+                r"Worker (\d).* oldest request for \S+ s: GET /sleep/600\?x=1 from 127", server.log[before:]
+            )
             return found is not None
 
         until(told, "the request is told", server=server)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import selectors
 import signal
 import sys
@@ -15,40 +16,23 @@ import pytest
 from tests.support.processes import Running
 from tests.support.wire import Wire
 
+from .app import ECHO
 from .harness import Client, close_frame, handshake
 
 MANY = 200
 
-APP = """\
-import os
-
-async def app(scope, receive, send):
-    if scope["type"] == "lifespan":
-        while (await receive())["type"] != "lifespan.shutdown":
-            await send({"type": "lifespan.startup.complete"})
-            os.write(1, b"READY\\n")
-        await send({"type": "lifespan.shutdown.complete"})
-        return
-    await receive()
-    await send({"type": "websocket.accept"})
-    await send({"type": "websocket.send", "text": str(os.getpid())})
-    while (message := await receive())["type"] == "websocket.receive":
-        await send(message | {"type": "websocket.send"})
-    os.write(1, b"END %d\\n" % message["code"])  # whole, beside those of other processes
-"""
-
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the master needs Linux")
 
 
-def connect(server: Running) -> dict[Client, str]:
+def connect(server: Running) -> dict[Client, int]:
     """Open them all; returns the process that serves each."""
     clients = {}
     for _ in range(MANY):
         client = Client(Wire.connect(server, timeout=60))
-        client.wire.send(handshake())
+        client.wire.send(handshake("/about"))
         assert client.read_handshake().status == 101
-        clients[client] = client.message()
-    return clients  # type: ignore[return-value]
+        clients[client] = json.loads(client.message())["pid"]
+    return clients
 
 
 def closed(clients: list[Client], timeout: float = 60) -> Counter[tuple[int | None, str | None]]:
@@ -72,7 +56,7 @@ def closed(clients: list[Client], timeout: float = 60) -> Counter[tuple[int | No
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=linux)])
 def test_a_stop_closes_each_with_1012(uvicorn: Callable[..., Running], workers: int) -> None:
-    server = uvicorn("--workers", workers, "--log-level", "warning", app=APP, ready=None)
+    server = uvicorn("--workers", workers, "--log-level", "warning", app=ECHO, ready=None)
     server.wait_for("READY", count=workers)
     clients = open_when_listening(server)
     server.signal(signal.SIGTERM)
@@ -83,7 +67,7 @@ def test_a_stop_closes_each_with_1012(uvicorn: Callable[..., Running], workers: 
 
 @linux
 def test_a_rolling_restart_closes_each_with_1012_and_serves_on(uvicorn: Callable[..., Running]) -> None:
-    server = uvicorn("--workers", 2, "--log-level", "warning", app=APP, ready=None)
+    server = uvicorn("--workers", 2, "--log-level", "warning", app=ECHO, ready=None)
     server.wait_for("READY", count=2)
     clients = open_when_listening(server)
     server.signal(signal.SIGHUP)
@@ -97,7 +81,7 @@ def test_a_rolling_restart_closes_each_with_1012_and_serves_on(uvicorn: Callable
 
 @linux
 def test_one_worker_less_closes_those_of_its_own_with_1012(uvicorn: Callable[..., Running]) -> None:
-    server = uvicorn("--workers", 2, "--log-level", "warning", app=APP, ready=None)
+    server = uvicorn("--workers", 2, "--log-level", "warning", app=ECHO, ready=None)
     server.wait_for("READY", count=2)
     clients = open_when_listening(server)
     share = Counter(clients.values())
@@ -122,7 +106,7 @@ def test_one_worker_less_closes_those_of_its_own_with_1012(uvicorn: Callable[...
 
 @linux
 def test_one_worker_more_closes_none(uvicorn: Callable[..., Running]) -> None:
-    server = uvicorn("--workers", 2, "--log-level", "warning", app=APP, ready=None)
+    server = uvicorn("--workers", 2, "--log-level", "warning", app=ECHO, ready=None)
     server.wait_for("READY", count=2)
     clients = open_when_listening(server)
     server.signal(signal.SIGTTIN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import sys
@@ -16,36 +17,16 @@ from tests.conftest import Certificates
 from tests.support.processes import Running
 from tests.support.wire import Wire
 
+from .app import ECHO
 from .harness import BINARY, PING, PONG, TEXT, Client, Frame, close_frame, frame, handshake
 
 pytestmark = pytest.mark.parametrize(
     "workers", [1, pytest.param(2, marks=pytest.mark.skipif(sys.platform != "linux", reason="the master needs Linux"))]
 )
 
-APP = """\
-import json, os
-
-async def app(scope, receive, send):
-    if scope["type"] == "lifespan":
-        while (await receive())["type"] != "lifespan.shutdown":
-            await send({"type": "lifespan.startup.complete"})
-            os.write(1, b"READY\\n")
-        await send({"type": "lifespan.shutdown.complete"})
-        return
-    await receive()
-    await send({"type": "websocket.accept"})
-    seen = {name: scope[name] for name in ("scheme", "server", "client", "path")}
-    await send({"type": "websocket.send", "text": json.dumps(seen)})
-    while (message := await receive())["type"] == "websocket.receive":
-        await send(message | {"type": "websocket.send"})
-    os.write(1, b"END %d %s\\n" % (message["code"], message["reason"].encode()))
-"""
-
 
 def converse(connect: Callable[[], Wire]) -> dict[str, Any]:
     """Shake hands, exchange, and close; returns what the application saw of its scope."""
-    import json
-
     with Client(connect()) as client:
         # the first frame comes with the handshake
         client.wire.send(handshake("/d%C3%A4r?q=1") + frame(TEXT, b"early"))
@@ -64,7 +45,7 @@ def converse(connect: Callable[[], Wire]) -> dict[str, Any]:
 def stop(server: Running, connect: Callable[[], Wire]) -> None:
     """End the server while a WebSocket is open: it gets its close frame, the application its disconnect."""
     with Client(connect()) as client:
-        client.wire.send(handshake())
+        client.wire.send(handshake("/about"))
         assert client.read_handshake().status == 101
         client.message()
         server.signal(signal.SIGTERM)
@@ -78,7 +59,7 @@ def stop(server: Running, connect: Callable[[], Wire]) -> None:
 
 
 def start(uvicorn: Callable[..., Running], workers: int, *arguments: Any, **kw: Any) -> Running:
-    server = uvicorn("--workers", workers, *arguments, app=APP, ready=None, **kw)
+    server = uvicorn("--workers", workers, *arguments, app=ECHO, ready=None, **kw)
     server.wait_for("READY", count=workers)
     return server
 
