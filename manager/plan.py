@@ -10,7 +10,8 @@ the new one is ready. A **generation** is one reading of the settings and the co
 a new generation: until it is ready the old generation stays whole, and if it fails nothing has happened.
 
 Promises, proved by tests/manager/test_plan.py:
-- no order of ours takes the number of ready workers below min(wanted, ready now) (one less with a surge of 0);
+- no order of ours takes the number of ready workers below min(wanted, ready now); with a surge of 0 one less, and then
+  only where the successor need not wait for the end of a back-off;
 - no spawn takes booting + ready above wanted + surge;
 - at most `wanted` workers drain in the slots that are wanted; beyond that the oldest drain is cut short;
 - a failed canary leaves the old generation whole;
@@ -20,7 +21,7 @@ Promises, proved by tests/manager/test_plan.py:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum, IntEnum
 from typing import NamedTuple
 
@@ -172,9 +173,16 @@ def plan(
     `not_before` says per slot, and `blocked` per generation, when the next spawn may happen (back-off).
     """
     limits = limits or Limits()
-    orders = {w.id: wish.stop for w in workers} if wish.stop else _departures(workers, wish)
+
+    def possible_at(spawn: Spawn) -> float:
+        return max((not_before or {}).get(spawn.slot, -math.inf), (blocked or {}).get(spawn.generation, -math.inf))
+
     whys: dict[int, str] = {}
     wake_at = math.inf
+    if wish.stop:
+        orders = {w.id: wish.stop for w in workers}
+    else:
+        orders, wake_at = _departures(workers, wish, possible_at, now)
     for worker in workers:
         if worker.state in (State.KILLING, State.GONE):
             continue
@@ -193,8 +201,7 @@ def plan(
     if not wish.stop:
         room, vacancies = _vacancies(workers, wish, orders)
         for spawn in vacancies:
-            when = max((not_before or {}).get(spawn.slot, -math.inf), (blocked or {}).get(spawn.generation, -math.inf))
-            if when > now:
+            if (when := possible_at(spawn)) > now:
                 wake_at = min(wake_at, when)
             elif room > 0:
                 spawns.append(spawn)
@@ -215,8 +222,14 @@ def _is_canary(worker: WorkerView, wish: Wish) -> bool:
     return wish.phase is Phase.CANARY and worker.generation == wish.target
 
 
-def _departures(workers: Sequence[WorkerView], wish: Wish) -> dict[int, Order]:
-    """Return who has to go while the server serves on."""
+def _departures(
+    workers: Sequence[WorkerView], wish: Wish, possible_at: Callable[[Spawn], float], now: float
+) -> tuple[dict[int, Order], float]:
+    """Return who has to go while the server serves on, and when to look again.
+
+    `possible_at` says when a spawn may happen (back-off).
+    """
+    wake_at = math.inf
     orders: dict[int, Order] = {}
     staying = [w for w in workers if w.order is Order.NONE]
     ready = [w for w in staying if w.state is State.READY]
@@ -245,13 +258,17 @@ def _departures(workers: Sequence[WorkerView], wish: Wish) -> dict[int, Order]:
     allowed = max(0, len(ready) - wish.wanted)
     orders |= {w.id: Order.RETIRE for w in surplus[:allowed]}
     if wish.surge == 0 and (not surplus or allowed == 0):
-        orders |= _stop_first(workers, ready, holders, surplus, wish)
+        for worker, successor in _stop_first(workers, ready, holders, surplus, wish):
+            if (when := possible_at(successor)) <= now:
+                orders[worker.id] = Order.RETIRE
+                break
+            wake_at = min(wake_at, when)  # who left now would be missed until then
 
     # A drain that lasts must not hold up the next restart, nor may drains pile up.
     draining = [w for w in workers if w.state is State.DRAINING and w.slot <= wish.wanted]
     draining.sort(key=lambda w: (w.ordered_at or w.since, w.id))
     orders |= {w.id: Order.CANCEL for w in draining[: max(0, len(draining) - wish.wanted)]}
-    return orders
+    return orders, wake_at
 
 
 def _stop_first(
@@ -260,21 +277,22 @@ def _stop_first(
     holders: Mapping[int, WorkerView],
     surplus: Sequence[WorkerView],
     wish: Wish,
-) -> dict[int, Order]:
-    """With a surge of 0: return the one worker that leaves before its successor starts.
+) -> Iterator[tuple[WorkerView, Spawn]]:
+    """With a surge of 0: yield who may leave before its successor starts, one of them, and who that would be.
 
     If enough serve but not in the slots that are wanted, there is no room for those that are missing: then it is one of
-    the surplus.
+    the surplus, for one that is missing.
     """
-    wanted = [w for w in workers if w.slot <= wish.wanted]
-    if any(w.state in COMING | LEAVING | {State.HUNG} for w in wanted) or len(ready) < wish.wanted:
-        return {}
+    taken = [w for w in workers if w.slot <= wish.wanted]
+    if any(w.state in COMING | LEAVING | {State.HUNG} for w in taken) or len(ready) < wish.wanted:
+        return
     if surplus:
-        return {surplus[0].id: Order.RETIRE}
+        missing = set(range(1, wish.wanted + 1)) - {w.slot for w in taken}
+        yield from ((surplus[0], Spawn(slot, wish.target)) for slot in sorted(missing))
+        return
     for worker in sorted(ready, key=lambda w: (w.slot, w.id)):
         if wish.phase is Phase.CANARY or holders.get(worker.slot) is not worker:
-            return {worker.id: Order.RETIRE}
-    return {}
+            yield worker, Spawn(worker.slot, wish.target)
 
 
 def _vacancies(workers: Sequence[WorkerView], wish: Wish, orders: Mapping[int, Order]) -> tuple[int, list[Spawn]]:

@@ -120,6 +120,9 @@ class Fleet:
             wanted, surge = self.wish.wanted, self.wish.surge
             floor = 0 if self.wish.stop else min(wanted - (surge == 0), ready)
             assert ready - retired >= floor, f"{ready - retired} of {ready} left ready, {wanted} wanted"
+            if not self.wish.stop and ready - retired < min(wanted, ready):
+                empty = set(range(1, wanted + 1)) - {w.slot for w in self.workers if w.order is Order.NONE}
+                assert empty - self.waiting, f"one left although nobody may follow: {empty} wait for a back-off"
             for spawn in todo.spawns:
                 assert not self.wish.stop
                 assert 1 <= spawn.slot <= wanted

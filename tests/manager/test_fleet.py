@@ -76,6 +76,8 @@ class World(RuleBasedStateMachine):
         self.children: dict[int, Child] = {}
         """The kernel's table: by process id, zombies among them."""
         self.restarts = Restarts()
+        self.blocked: dict[int, float] = {}
+        """By generation, until when it has no template."""
         self.ids = 0
         self.generation = 1
         self.stopped_at: float | None = None
@@ -89,7 +91,7 @@ class World(RuleBasedStateMachine):
         for _ in range(60):
             views = [w.view for w in self.workers]
             self.wish = self.wish.advance(views)
-            todo = plan(views, self.wish, self.now, not_before=self.restarts.not_before)
+            todo = plan(views, self.wish, self.now, not_before=self.restarts.not_before, blocked=self.blocked)
             if not todo.spawns and not todo.tells:
                 assert todo.wake_at > self.now, "a plan that wakes now and does nothing spins"
                 return
@@ -110,15 +112,24 @@ class World(RuleBasedStateMachine):
         if not wish.stop:
             floor = min(wish.wanted - (wish.surge == 0), ready)
             assert ready - retired >= floor, f"{ready - retired} of {ready} left ready, {wish.wanted} wanted"
+            if ready - retired < min(wish.wanted, ready):
+                empty = set(range(1, wish.wanted + 1)) - {w.slot for w in self.workers if w.order is Order.NONE}
+                free = {slot for slot in empty if self.may_be_filled(slot)}
+                assert free, f"one left although nobody may follow: {empty} are empty"
+                assert self.blocked.get(wish.target, self.now) <= self.now
         for spawn in todo.spawns if self.wish is wish else ():  # else it was planned for another wish
             assert not self.wish.stop
             assert 1 <= spawn.slot <= self.wish.wanted
             assert spawn.generation in self.wish.generations
-            assert self.restarts.not_before.get(spawn.slot, self.now) <= self.now
+            assert self.may_be_filled(spawn.slot)
+            assert self.blocked.get(spawn.generation, self.now) <= self.now
             self.ids += 1
             self.workers.append(WorkerHandle(id=self.ids, slot=spawn.slot, generation=spawn.generation, born=self.now))
             alive = [w for w in self.workers if w.order is Order.NONE and w.state in COMING | {State.READY}]
             assert len(alive) <= self.wish.wanted + self.wish.surge
+
+    def may_be_filled(self, slot: int) -> bool:
+        return self.restarts.not_before.get(slot, self.now) <= self.now
 
     def act(self, handle: WorkerHandle, action: Action) -> None:
         if action in BY_CHANNEL and handle.pid is not None:
@@ -226,6 +237,11 @@ class World(RuleBasedStateMachine):
     def process_is_sent_a_stop_signal(self, data):
         if handle := self.one(data):
             self.children[handle.pid].leave()
+
+    @rule(generation=st.sampled_from(["base", "target"]), pause=st.sampled_from([0.1, 3.0]))
+    def template_is_killed(self, generation, pause):
+        self.blocked[getattr(self.wish, generation)] = self.now + pause
+        self.settle()
 
     @rule(data=st.data(), blocked=st.booleans())
     def loop_blocks_or_moves(self, data, blocked):

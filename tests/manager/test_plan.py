@@ -117,6 +117,29 @@ def test_a_surge_of_zero_makes_room_where_enough_serve_in_the_wrong_slots():
     assert moves([worker(1, 1), worker(2, 3)], Wish(2, surge=0)).tells == (Tell(2, Order.RETIRE),)
 
 
+@pytest.mark.parametrize(
+    ("workers", "wish", "not_before"),
+    [
+        pytest.param([worker(1, 1), worker(3, 3)], Wish(2, surge=0), {2: 7.5}, id="one beyond for a missing one"),
+        pytest.param([worker(1, 1, fit=False), worker(2, 2)], Wish(2, surge=0), {1: 7.5}, id="one at its limit"),
+        pytest.param([worker(1, 1), worker(2, 2)], Wish(2, surge=0).begin(2), {1: 7.5, 2: 9.0}, id="for the canary"),
+    ],
+)
+def test_a_surge_of_zero_stops_nobody_while_the_successor_would_have_to_wait(workers, wish, not_before):
+    assert moves(workers, wish, now=5.0, not_before=not_before) == Plan((), (), 7.5)
+    assert len(moves(workers, wish, now=7.5, not_before=not_before).tells) == 1
+
+
+def test_a_surge_of_zero_goes_on_with_a_slot_that_need_not_wait():
+    workers = [worker(slot, slot, fit=False) for slot in (1, 2)]
+    assert moves(workers, Wish(2, surge=0), now=5.0, not_before={1: 7.5}).tells == (Tell(2, Order.RETIRE),)
+
+
+def test_a_surge_of_zero_waits_for_a_template():
+    workers = [worker(1, 1, fit=False), worker(2, 2)]
+    assert moves(workers, Wish(2, surge=0), now=5.0, blocked={1: 6.0}) == Plan((), (), 6.0)
+
+
 def test_a_complete_rollout_is_steady():
     wish = Wish(3).begin(2)
     assert wish.advance([w.view for w in three(2)]).phase is Phase.STEADY
