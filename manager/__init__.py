@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from .recipe import Source
 
-STARTUP_FAILURE = 3
-
 
 def run_command(settings: Settings, provenance: Provenance) -> int:
     """Be the master of the command; return the exit code: 0 if asked to stop, 3 if it could not serve.
@@ -71,7 +69,7 @@ def _run(
     import contextlib
     import logging
 
-    from uvicorn.errors import UsersError
+    from uvicorn.errors import STARTUP_FAILURE, UsersError
     from uvicorn.listeners import Listener, open_listeners
 
     from . import alone

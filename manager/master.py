@@ -17,13 +17,14 @@ import time
 from typing import Any
 
 from uvicorn import log_config
-from uvicorn.errors import UsersError
+from uvicorn.errors import STARTUP_FAILURE, UsersError
 from uvicorn.listeners import Listener, running_lines
 
 from . import logs, report, status, succession, titles, tuning, upgrade
 from .crew import Crew
 from .elders import Elders
 from .handle import WorkerHandle
+from .liveness import Thresholds
 from .loop import Loop, Rank
 from .messages import Reopen
 from .pidfile import PidFile
@@ -33,8 +34,6 @@ from .recipe import CommandSource, Source, name_of
 from .signals import COMMANDS, Command, Inbox, has_terminal
 from .systemd import Notifier
 from .worker import State
-
-STARTUP_FAILURE = 3
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -282,7 +281,7 @@ class Master:
         config = self._source.config
         self._warn()
         self._limits = tuning.limits(config)
-        self._crew.health.thresholds = tuning.thresholds(config)
+        self._crew.health.thresholds = Thresholds.of_config(config)
         self._crew.health.recycling = tuning.recycling(config)
         self._crew.counters.newest += 1
         if self.wish.phase is Phase.STEADY:

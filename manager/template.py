@@ -18,6 +18,7 @@ import warnings
 from typing import TYPE_CHECKING, NoReturn
 
 from uvicorn import log_config
+from uvicorn.errors import STARTUP_FAILURE
 from uvicorn.settings import Settings
 
 from . import prologue, titles, worker_main
@@ -128,7 +129,7 @@ def load_application(recipe: Recipe, prepared: Config | None, channel: Channel) 
         reason = f"{type(error).__name__}: {error}".rstrip(": ")
     channel.send(NotLoaded(reason))
     sys.stderr.flush()
-    os._exit(worker_main.STARTUP_FAILURE)
+    os._exit(STARTUP_FAILURE)
 
 
 def _other_threads() -> list[str]:

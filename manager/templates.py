@@ -53,10 +53,11 @@ def _exec(recipe: Recipe, channel: Channel, environ: Mapping[str, str], fds: Seq
 
 def _fork(recipe: Recipe, channel: Channel, environ: Mapping[str, str], fds: Sequence[int]) -> int:
     def child() -> NoReturn:
-        from click.globals import get_current_context, pop_context
+        if "click" in sys.modules:
+            from click.globals import get_current_context, pop_context
 
-        while get_current_context(silent=True) is not None:
-            pop_context()  # what the application asks click is not about our command
+            while get_current_context(silent=True) is not None:
+                pop_context()  # what the application asks click is not about our command
         # As the bootstrap above does. Imported here, because the master is to stay free of what it imports.
         late = recipe.late_paths
         sys.path[:] = [path for path in recipe.sys_path if path and path not in late] + late

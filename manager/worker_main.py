@@ -14,10 +14,12 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from uvicorn import log_config
+from uvicorn.errors import STARTUP_FAILURE
 
 from . import logs, signals, titles, witness
 from .balance import Balance, Connections
 from .channel import Channel
+from .liveness import Thresholds
 from .messages import (
     Booting,
     Cancel,
@@ -42,7 +44,6 @@ from .scoreboard import Scoreboard
 if TYPE_CHECKING:
     from uvicorn.config import Config
 
-STARTUP_FAILURE = 3
 NOT_OURS = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
 """Variables that speak to the first process of a service; a worker, or what it starts, must not answer to them."""
 
@@ -184,7 +185,8 @@ def worker_server(config: Config, channel: Channel, voice: Voice, board: Scorebo
             """The master wants everything to end, not only this worker."""
             self.on_ready = self._report_ready
             self.on_accept_stopped = self._report_closed
-            self.pulse = Pulse(score, self.server_state)
+            self.heartbeat_period = Thresholds.of_config(config).period
+            self.pulse = Pulse(score, self.server_state, self.heartbeat_period)
             self.on_heartbeat = self.pulse.beat
             if config.workers > 1:
                 self.accept_gate = balance = Balance(board, row, self._count_connections)

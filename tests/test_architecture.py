@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"uvicorn": "uvicorn", "server": "uvicorn.server", "manager": "uvicorn.manager"}
 
-ABOVE = {"__init__", "__main__", "main", "check", "workers"}
+ABOVE = {"__init__", "__main__", "command", "main", "check", "workers"}
 """Modules of uvicorn/ that pick and start servers; all its others are the base that everything stands on."""
 BASE = sorted({file.stem for file in (ROOT / "uvicorn").glob("*.py")} - ABOVE)
 BASE_NAMES = {f"uvicorn.{name}" for name in BASE} | {"uvicorn.__version__"}
@@ -32,7 +32,7 @@ COMPAT_MAY_IMPORT = BASE_NAMES | {"uvicorn.server", "uvicorn.manager", "uvicorn.
 COMPAT = ["lifespan", "loops", "middleware", "protocols", "supervisors"]
 
 PURE = {
-    "uvicorn": ["settings", "kinds", "precedence"],
+    "uvicorn": ["settings", "kinds", "precedence", "words"],
     "server": ["head", "body", "scope", "response", "limits"],
     "server/": ["websocket", "websocket_frames", "websocket_deflate", "websocket_engines"],
     "manager": ["worker", "plan", "backoff", "messages", "handle"],

@@ -81,7 +81,7 @@ def test_the_wheel_says_what_it_is(wheel):
         assert "License-Expression: BSD-3-Clause" in metadata
         assert "Requires-Python: >=3.11" in metadata
         assert "The uvicorn authors" in archive.read(names["licenses/LICENSE"]).decode()
-        assert "uvicorn = uvicorn.main:main" in archive.read(names["entry_points.txt"]).decode()
+        assert "uvicorn = uvicorn.__main__:main" in archive.read(names["entry_points.txt"]).decode()
     assert "uvicorn/py.typed" in contents(wheel)
 
 

@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
-from uvicorn.main import main, run
+from uvicorn.main import run
 
 if TYPE_CHECKING:
+    from uvicorn.command import main as main
     from uvicorn.config import Config as Config
     from uvicorn.server import Server as Server
 
@@ -12,8 +13,10 @@ __version__ = "0.60.0"
 __all__ = ["Config", "Server", "main", "run"]
 
 # `import uvicorn; uvicorn.config.LOGGING_CONFIG` has always worked. Nothing of it is imported before it is used:
-# the command's --help and the master need neither asyncio nor ssl.
-_CLASSES = {"Config": "uvicorn.config", "Server": "uvicorn.server"}
+# the command's --help and the master need neither asyncio nor ssl, and serving does not need click.
+_OBJECTS = {"Config": "uvicorn.config", "Server": "uvicorn.server", "main": "uvicorn.command"}
+if not TYPE_CHECKING:
+    del main  # the module, which the import above has put here; the attribute is the command
 _MODULES = frozenset(
     {
         "config",
@@ -33,8 +36,8 @@ _MODULES = frozenset(
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name in _CLASSES:
-        found = globals()[name] = getattr(import_module(_CLASSES[name]), name)
+    if name in _OBJECTS:
+        found = globals()[name] = getattr(import_module(_OBJECTS[name]), name)
         return found
     if name in _MODULES:
         try:
@@ -46,4 +49,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_CLASSES, *_MODULES})
+    return sorted({*globals(), *_OBJECTS, *_MODULES})

@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
-from uvicorn.config import STARTUP_FAILURE, Config
-from uvicorn.errors import UsersError
+from uvicorn.config import Config
+from uvicorn.errors import STARTUP_FAILURE, UsersError
 from uvicorn.failures import describe
 from uvicorn.settings import SETTINGS, Provenance, Settings
 from uvicorn.sources import Resolved

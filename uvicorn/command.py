@@ -1,14 +1,21 @@
-"""From the settings to click: parameters with their checks, and a help that is grouped by topic."""
+"""The command, as click's: parameters made from the settings, their checks, and a help that is grouped by topic."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
 
+from uvicorn.errors import USAGE, SettingError, UsersError
 from uvicorn.kinds import Kind
-from uvicorn.settings import SETTINGS, Setting
+from uvicorn.main import serve, version
+from uvicorn.settings import INTERFACES, LIFESPANS, LOG_LEVELS, SETTINGS, Setting, not_available
+
+LEVEL_CHOICES = click.Choice(list(LOG_LEVELS))
+LIFESPAN_CHOICES = click.Choice(list(LIFESPANS))
+INTERFACE_CHOICES = click.Choice(list(INTERFACES))
 
 
 class KindType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since click 8.5
@@ -102,3 +109,67 @@ class Command(click.Command):
         for topic, rows in topics.items():
             with formatter.section(topic):
                 formatter.write_dl(rows, col_max=26)
+
+
+def print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if not value or ctx.resilient_parsing:
+        return
+    click.echo(version())
+    ctx.exit()
+
+
+@click.command(cls=Command, params=options(print_version), context_settings={"help_option_names": ["--help"]})
+def main(**given: Any) -> None:
+    """Serve the application APP, named as module:attribute.
+
+    Every setting may come from the command line, from the environment or from a file (uvicorn.toml, or [tool.uvicorn]
+    in pyproject.toml if no APP is named), in this order.
+    """
+    from uvicorn.sources import resolve
+
+    context = click.get_current_context(silent=True)
+    try:
+        resolved = resolve(_said(given, context))
+    except UsersError as error:
+        raise _refusal(str(error), error.exit_code) from None
+    settings = resolved.settings
+    if settings.app is None:
+        raise click.MissingParameter(ctx=context, param=_app_parameter())
+    if missing := not_available(settings):
+        raise _refusal(missing, USAGE)
+    if settings.check:
+        from uvicorn.check import check
+
+        if settings.app_dir is not None:
+            sys.path.insert(0, settings.app_dir)
+        sys.exit(check(resolved))
+    serve(resolved)
+
+
+def _said(values: Mapping[str, Any], context: click.Context | None) -> dict[str, Any]:
+    """Return the settings that the command line names. A default among `values` must not hide environment and file."""
+    said = {}
+    for name, value in values.items():
+        source = context.get_parameter_source(name) if context is not None and context.command is main else None
+        if source is None:  # called by a program: main.callback(...) or ctx.invoke(main, ...)
+            one = SETTINGS[name]
+            if value in (None, [], ()) or value == one.default:
+                continue
+            try:
+                value = one.parse(value)
+            except ValueError as error:
+                raise SettingError(f"{name}: {error}") from None
+        if source is not click.core.ParameterSource.DEFAULT:
+            said[name] = value
+    return said
+
+
+def _app_parameter() -> click.Parameter:
+    return next(one for one in main.params if one.name == "app")
+
+
+def _refusal(message: str, exit_code: int) -> click.ClickException:
+    """Return what makes click print the one line on stderr and exit with this code."""
+    refusal = click.ClickException(message)
+    refusal.exit_code = exit_code  # type: ignore[misc]  # click looks it up on the instance
+    return refusal

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from uvicorn import log_config as logs
+from uvicorn.errors import STARTUP_FAILURE
 from uvicorn.errors import ConfigError as ConfigError
 from uvicorn.importer import ImportFromStringError, import_from_string
 from uvicorn.logging import TRACE_LOG_LEVEL
@@ -66,7 +67,6 @@ LOOP_FACTORIES: dict[str, str | None] = {
 }
 INTERFACES: list[InterfaceType] = ["auto", "asgi3", "asgi2", "wsgi"]
 
-STARTUP_FAILURE = 3  # exit code: something keeps us from serving
 
 logger = logging.getLogger("uvicorn.error")
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+STARTUP_FAILURE = 3  # exit code: something keeps us from serving
+USAGE = 2  # exit code: a value or a combination that is not taken
+
 
 class UsersError(Exception):
     """The text is one line that names the thing, the value and the way out; no traceback of ours belongs to it."""
 
-    exit_code = 3
+    exit_code = STARTUP_FAILURE
 
 
 class SettingError(UsersError, ValueError):
     """A setting does not take this value, or does not exist."""
 
-    exit_code = 2
+    exit_code = USAGE
 
 
 class ConfigError(UsersError):

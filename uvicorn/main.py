@@ -1,7 +1,7 @@
-"""The command line, and run(): read the settings, then hand over to one server or to a master.
+"""run(): read the settings, then hand over to one server or to a master.
 
-Only click and the settings are imported here: `--help`, `--version` and the master need nothing else. The names that
-other packages import from this module come through `__getattr__`, on first use.
+Only the settings are imported here: the master needs nothing else. The names that other packages import from this
+module come through `__getattr__`, on first use; so does `main`, the command, which needs click.
 """
 
 from __future__ import annotations
@@ -10,23 +10,11 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any, Literal
 
-import click
-
-from uvicorn.command import Command, options
-from uvicorn.errors import SettingError, UsersError
-from uvicorn.settings import (
-    DEFAULT_BACKLOG,
-    INTERFACES,
-    LIFESPANS,
-    LOG_LEVELS,
-    LOGGING_CONFIG,
-    SETTINGS,
-    SSL_PROTOCOL_VERSION,
-    not_available,
-)
+from uvicorn.errors import STARTUP_FAILURE, USAGE, UsersError
+from uvicorn.settings import DEFAULT_BACKLOG, LOGGING_CONFIG, SSL_PROTOCOL_VERSION, not_available
 
 if TYPE_CHECKING:
     import asyncio
@@ -34,6 +22,7 @@ if TYPE_CHECKING:
     from configparser import RawConfigParser
 
     from uvicorn._types import ASGIApplication
+    from uvicorn.command import main as main
     from uvicorn.config import LIFESPAN as LIFESPAN
     from uvicorn.config import (
         Config,
@@ -46,14 +35,15 @@ if TYPE_CHECKING:
     from uvicorn.server import Server
     from uvicorn.sources import Resolved
 
-STARTUP_FAILURE = 3  # exit code: something keeps us from serving
-USAGE = 2  # exit code: a value or a combination that is not taken
-
-LEVEL_CHOICES = click.Choice(list(LOG_LEVELS))
-LIFESPAN_CHOICES = click.Choice(list(LIFESPANS))
-INTERFACE_CHOICES = click.Choice(list(INTERFACES))
-
 _LAZY = {
+    "main": "uvicorn.command",
+    "print_version": "uvicorn.command",
+    "LEVEL_CHOICES": "uvicorn.command",
+    "LIFESPAN_CHOICES": "uvicorn.command",
+    "INTERFACE_CHOICES": "uvicorn.command",
+    "LOG_LEVELS": "uvicorn.settings",
+    "INTERFACES": "uvicorn.settings",
+    "LIFESPANS": "uvicorn.settings",
     "Config": "uvicorn.config",
     "Server": "uvicorn.server",
     "LIFESPAN": "uvicorn.config",
@@ -94,88 +84,40 @@ def _mine(name: str) -> Any:
     return getattr(sys.modules[__name__], name)
 
 
-def print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    if not value or ctx.resilient_parsing:
-        return
+def version() -> str:
+    """Return what --version says."""
     import platform
 
     from uvicorn import __version__
 
     system = f"{platform.python_implementation()} {platform.python_version()} on {platform.system()}"
-    click.echo(f"Running uvicorn {__version__} with {system}")
-    ctx.exit()
+    return f"Running uvicorn {__version__} with {system}"
 
 
-@click.command(cls=Command, params=options(print_version), context_settings={"help_option_names": ["--help"]})
-def main(**given: Any) -> None:
-    """Serve the application APP, named as module:attribute.
-
-    Every setting may come from the command line, from the environment or from a file (uvicorn.toml, or [tool.uvicorn]
-    in pyproject.toml if no APP is named), in this order.
-    """
-    from uvicorn.sources import resolve
-
-    context = click.get_current_context(silent=True)
-    try:
-        resolved = resolve(_said(given, context))
-    except UsersError as error:
-        raise _refusal(str(error), error.exit_code) from None
+def serve(resolved: Resolved) -> None:
+    """Serve what the command was told; the settings are checked, and have an APP. Returns or exits as `run` does."""
+    global _given
     settings = resolved.settings
-    if settings.app is None:
-        raise click.MissingParameter(ctx=context, param=_app_parameter())
-    if missing := not_available(settings):
-        raise _refusal(missing, USAGE)
     if settings.app_dir is not None:
         sys.path.insert(0, settings.app_dir)
-    if settings.check:
-        from uvicorn.check import check
-
-        sys.exit(check(resolved))
     if settings.reload:
         from uvicorn.reload import run_command
 
         sys.exit(run_command(settings, resolved.provenance))
     if settings.manager or settings.workers > 1:
-        _run_master(resolved)
-    if context is not None:
-        context.meta["uvicorn.given"] = frozenset(resolved.provenance)
+        from uvicorn.manager import run_command
+
+        sys.exit(run_command(settings, resolved.provenance))
     arguments = settings.arguments()
-    _mine("run")(arguments.pop("app"), **arguments)
+    _given = frozenset(resolved.provenance)
+    try:
+        _mine("run")(arguments.pop("app"), **arguments)
+    finally:
+        _given = None
 
 
-def _said(values: Mapping[str, Any], context: click.Context | None) -> dict[str, Any]:
-    """Return the settings that the command line names. A default among `values` must not hide environment and file."""
-    said = {}
-    for name, value in values.items():
-        source = context.get_parameter_source(name) if context is not None and context.command is main else None
-        if source is None:  # called by a program: main.callback(...) or ctx.invoke(main, ...)
-            one = SETTINGS[name]
-            if value in (None, [], ()) or value == one.default:
-                continue
-            try:
-                value = one.parse(value)
-            except ValueError as error:
-                raise SettingError(f"{name}: {error}") from None
-        if source is not click.core.ParameterSource.DEFAULT:
-            said[name] = value
-    return said
-
-
-def _run_master(resolved: Resolved) -> None:
-    from uvicorn.manager import run_command
-
-    sys.exit(run_command(resolved.settings, resolved.provenance))
-
-
-def _app_parameter() -> click.Parameter:
-    return next(one for one in main.params if one.name == "app")
-
-
-def _refusal(message: str, exit_code: int) -> click.ClickException:
-    """Return what makes click print the one line on stderr and exit with this code."""
-    refusal = click.ClickException(message)
-    refusal.exit_code = exit_code  # type: ignore[misc]  # click looks it up on the instance
-    return refusal
+_given: frozenset[str] | None = None
+"""The settings that the command was given, for the Config of the `run` that it calls; None: a program calls it."""
 
 
 def run(
@@ -274,14 +216,12 @@ def run(
     try:
         config = _mine("Config")(app, **arguments)
     except UsersError as error:
-        click.echo(f"Error: {error}", err=True)  # logging may be what failed
+        print(f"Error: {error}", file=sys.stderr)  # logging may be what failed
         sys.exit(error.exit_code)
     import logging
 
     logger = logging.getLogger("uvicorn.error")
-    context = click.get_current_context(silent=True)
-    if context is not None:  # the command knows which values were given, and which only have their default
-        config.given = context.meta.get("uvicorn.given")
+    config.given = _given
     if missing := not_available(config):
         logger.error("%s", missing)
         sys.exit(USAGE)
@@ -396,4 +336,6 @@ def _is_inside_a_loop() -> bool:
 
 
 if __name__ == "__main__":
-    main()
+    from uvicorn.__main__ import main as command
+
+    command()

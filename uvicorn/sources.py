@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from uvicorn.errors import ConfigError, SettingError
 from uvicorn.kinds import EXISTING_PATH
@@ -20,8 +19,7 @@ OWN_FILE = "uvicorn.toml"
 PROJECT_FILE = "pyproject.toml"
 
 
-@dataclass(frozen=True)
-class Resolved:
+class Resolved(NamedTuple):
     settings: Settings
     provenance: Provenance  # only settings that were given
     file: str | None  # the config file that was read

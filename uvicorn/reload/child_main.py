@@ -11,13 +11,13 @@ import sys
 from types import FrameType
 from typing import Any, NoReturn
 
+from uvicorn.errors import STARTUP_FAILURE
 from uvicorn.importer import THE_SERVERS
 from uvicorn.manager import alone
 
 from .link import HELD_BACK, Link
 from .warm import Surroundings, import_all, installed_modules
 
-_STARTUP_FAILURE = 3  # exit status
 SPOILT = 75
 """Exit status: what was imported in advance cannot be imported so, and another process must begin anew."""
 _NOT_OURS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2) if hasattr(signal, "SIGHUP") else ()
@@ -85,7 +85,7 @@ def _run(prepare: dict[str, Any], order: dict[str, Any], link: Link) -> None:
         import logging
 
         logging.getLogger("uvicorn.error").error("%s", text)
-        sys.exit(_STARTUP_FAILURE)
+        sys.exit(STARTUP_FAILURE)
     finally:
         # It ends now: a signal that comes late must not break into what runs at exit.
         for number in (signal.SIGINT, signal.SIGTERM):

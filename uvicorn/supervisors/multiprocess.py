@@ -24,7 +24,8 @@ from types import FrameType
 from typing import Any
 
 from uvicorn._subprocess import ExitEvent, get_subprocess
-from uvicorn.config import STARTUP_FAILURE, Config
+from uvicorn.config import Config
+from uvicorn.errors import STARTUP_FAILURE
 from uvicorn.manager import run_config
 from uvicorn.manager.backoff import SETTLED_AFTER, Backoff
 from uvicorn.manager.process import AVAILABLE, ExitStatus
