@@ -23,6 +23,7 @@ from .delivery import deliver
 from .handle import WorkerHandle
 from .health import TIME_TO_ANSWER, Health
 from .hints import STOP_SIGNALS, Hints
+from .liveness import Thresholds
 from .loop import Loop, Rank
 from .messages import Booting, Closed, Failed, Leaving, Message, Ready, Starting, Stopping, Unfit
 from .nursery import Nursery
@@ -33,7 +34,7 @@ from .restarts import Restarts
 from .scoreboard import Row
 from .succession import Counters
 from .totals import Totals
-from .tuning import recycling, thresholds
+from .tuning import recycling
 from .worker import COMING, Action, Event, State
 
 logger = logging.getLogger("uvicorn.error")
@@ -75,7 +76,7 @@ class Crew:
             source, listeners, loop, self, directory=working_directory(), environ=environ, young=young
         )
         self.health = Health(
-            thresholds(source.config),
+            Thresholds.of_config(source.config),
             recycling(source.config),
             lambda worker, event: self.feed(worker, event, time.monotonic()),
         )
@@ -118,9 +119,11 @@ class Crew:
         worker = self.workers[tell.id]
         was_coming = worker.state in COMING
         first = worker.order is Order.NONE
-        says_why = worker.order < Order.FORCE and worker.state is not State.HUNG  # else it is known, or of no interest
+        hung, forced = worker.state is State.HUNG, worker.order >= Order.FORCE
         action = worker.tell(tell.order, now, tell.why)
-        if action is Action.SEND_KILL and says_why and self.health.ask_before_the_kill(worker, now):
+        # Where it hangs it was asked when that was seen; after an order to leave at once nobody cares.
+        ask = self.health.awaits if hung else functools.partial(self.health.ask_before_the_kill, now=now)
+        if action is Action.SEND_KILL and not forced and ask(worker):
             self._doomed.append((now + TIME_TO_ANSWER, worker))
         else:
             self._act(worker, action)

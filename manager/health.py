@@ -1,4 +1,4 @@
-"""Looks at the workers once a second: do their loops move, are they too old, too big? Asks the stuck where they are.
+"""Looks at the workers, once a second or oftener: do they move, are they too old, too big? Asks where they are stuck.
 
 The verdicts are in `liveness` and `recycling`; here is the reading of scoreboard, /proc and the witnesses' files.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from . import witness
 from .handle import WorkerHandle
-from .liveness import BEAT, Thresholds, Verdict, judge
+from .liveness import Thresholds, Verdict, judge, limit_at, next_look
 from .recycling import Recycling
 from .report import seconds
 from .worker import Event, State
@@ -42,7 +42,7 @@ class Health:
         self.thresholds = thresholds
         self.recycling = recycling
         self._feed = feed
-        self._looked_at = -math.inf
+        self._due = -math.inf
         self._patients: dict[int, _Patient] = {}
         self.wake_at = math.inf
         """When to look next; infinity while nobody serves."""
@@ -55,37 +55,36 @@ class Health:
             patient = self._patients[worker.id]
             if patient.asked_at is not None and now >= patient.asked_at + TIME_TO_ANSWER:
                 self.hear(worker)
-        due = self._looked_at + BEAT
-        if now >= due:
-            for worker in workers:
-                self._look_at(worker, self._patients[worker.id], now)
-            self._looked_at = now
-            due = now + BEAT
+        if now >= self._due:
+            late = now - self._due
+            beats = [self._look_at(worker, self._patients[worker.id], now, late) for worker in workers]
+            self._due = next_look(now, late, beats, self.thresholds)
         waiting = [p.asked_at + TIME_TO_ANSWER for p in self._patients.values() if p.asked_at is not None]
-        self.wake_at = min([due if workers else math.inf, *waiting])
+        self.wake_at = min([self._due if workers else math.inf, *waiting])
 
-    def _look_at(self, worker: WorkerHandle, patient: _Patient, now: float) -> None:
+    def _look_at(self, worker: WorkerHandle, patient: _Patient, now: float, late: float) -> float:
+        """Look at one worker, `late` seconds after the time for it; return when its next heartbeat is due."""
         if worker.row is None or worker.pid is None or worker.board is None:
-            return
+            return math.inf
         row = worker.board.read(worker.row)
         if worker.state is State.READY and worker.fit:
             self._recycle(worker, patient, now)
         if row.id != worker.id or not row.beat or worker.state not in (State.READY, State.DRAINING, State.HUNG):
-            return
+            return math.inf
         verdict = judge(
             now=now,
-            beat=row.beat,
-            looked_at=self._looked_at,
+            due=row.due,
+            late=late,
             said_at=patient.said_at,
             thresholds=self.thresholds,
-            process_state=_process_state(worker.pid) if now - row.beat > 2 * BEAT else "S",
+            process_state=_process_state(worker.pid) if now >= limit_at(row.due, self.thresholds.first) else "S",
         )
         still = seconds(max(0.0, now - row.beat))
         if verdict is not Verdict.STOPPED and patient.stopped:
             patient.stopped = False
             logger.info("%s runs again", worker)
         if worker.state is State.HUNG:
-            if now - row.beat < BEAT + 0.5:
+            if now < limit_at(row.due):
                 logger.warning("%s moves again; it leaves when its requests are done", worker)
                 self._feed(worker, Event.LOOP_MOVED)
         elif verdict is Verdict.STOPPED and not patient.stopped:
@@ -97,6 +96,7 @@ class Health:
             worker.why = f"its event loop did not move for {still}"
             self._ask(worker, patient, now, f"is replaced: its event loop has not moved for {still}")
             self._feed(worker, Event.LOOP_BLOCKED)
+        return float(row.due)
 
     def _recycle(self, worker: WorkerHandle, patient: _Patient, now: float) -> None:
         why = self.recycling.verdict(worker, patient.samples, now)
@@ -131,6 +131,12 @@ class Health:
             return False
         self._ask(worker, self._patients.setdefault(worker.id, _Patient()), now, "was here when its time was over")
         return True
+
+    def awaits(self, worker: WorkerHandle) -> bool:
+        """Say whether a worker was asked a moment ago, and has not begun to answer."""
+        patient = self._patients.get(worker.id)
+        asked = patient is not None and patient.asked_at is not None and worker.dump_fd is not None
+        return asked and os.fstat(worker.dump_fd or 0).st_size == 0
 
     def hear(self, worker: WorkerHandle) -> None:
         """Log what a worker has said, if it was asked: at the latest before it is killed."""

@@ -106,7 +106,6 @@ class Master:
             if not self._hosted:
                 gc.freeze()  # what the first template shares with us stays shared
                 gc.enable()
-            return_memory()
             while not self._is_over():
                 self._lap()
             report.parent("Stopping", self._pid)
@@ -178,6 +177,7 @@ class Master:
             self.established = ready_slots >= set(range(1, wish.wanted + 1))
             if self.established:
                 self._notifier.ready()
+                return_memory()
         partial = ", partial" if wish.phase is Phase.HALTED else ""
         self._notifier.status(
             f"{self._crew.ready} of {wish.wanted} workers ready, generation {wish.target}{partial}{self._failure}"

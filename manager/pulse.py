@@ -1,7 +1,7 @@
-"""A worker's heartbeat: what it writes into its row of the scoreboard, once a second, from its event loop.
+"""A worker's heartbeat: what it writes into its row of the scoreboard, from its event loop: once a second, or oftener.
 
 Nothing of this is counted or timed per request. Which request is the oldest is found by looking at the connections: a
-request that is seen for the first time is as old as the beat that sees it, so what is told is up to a second too young.
+request that is seen for the first time is as old as the beat that sees it, so what is told is up to a beat too young.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ _PAGE = os.sysconf("SC_PAGESIZE")
 
 
 class Pulse:
-    def __init__(self, score: RowWriter, state: ServerState) -> None:
+    def __init__(self, score: RowWriter, state: ServerState, period: float = BEAT) -> None:
+        """`period`: the seconds between two beats."""
         self._score = score
         self._state = state
+        self.period = period
         self._expected = 0.0
         self._seen: dict[Any, float] = {}
         """The requests in flight at the last beat, and when each was seen first. Held, so that none can be taken for
@@ -34,7 +36,7 @@ class Pulse:
     def beat(self) -> None:
         now = time.monotonic()
         late = now - self._expected if self._expected else 0.0
-        self._expected = now + BEAT
+        self._expected = now + self.period
         state = self._state
         connections = state.connections
         self._score.beat(
@@ -44,6 +46,7 @@ class Pulse:
             websockets=sum(1 for one in connections if not hasattr(one, "cycle")),
             requests=state.total_requests,
             errors=state.total_errors,
+            period=self.period,
         )
         self._score.memory(own_memory())
         self._show_oldest(connections, now)

@@ -15,7 +15,7 @@ import struct
 import time
 from typing import NamedTuple
 
-_MAGIC = 0x7576_0002  # the last digits are the version of the layout
+_MAGIC = 0x7576_0003  # the last digits are the version of the layout
 _HEADER_WORDS = 8
 _ROW_WORDS = 64
 _TEXT_AT = 16  # word of the row
@@ -24,7 +24,7 @@ ROWS = 1024
 _SIZE = (_HEADER_WORDS + ROWS * _ROW_WORDS) * 8
 
 (_ID, _BEAT, _LAG, _ACCEPTING, _CONNECTIONS, _IN_FLIGHT, _WEBSOCKETS, _REQUESTS, _MEMORY, _LOOKS) = range(10)
-(_ERRORS, _SINCE, _LENGTH) = range(10, 13)
+(_ERRORS, _SINCE, _LENGTH, _DUE) = range(10, 14)
 _USED = 1  # header word: how many rows have ever been used
 
 Rival = tuple[int, int, int]
@@ -56,6 +56,8 @@ class Row(NamedTuple):
     """When the oldest request in flight was first seen, on the monotonic clock; 0 if there is none."""
     oldest: str = ""
     """The first line of that request."""
+    due: float = 0.0
+    """When the event loop was to come round next, on the monotonic clock."""
 
 
 class Scoreboard:
@@ -123,6 +125,7 @@ class Scoreboard:
             errors=words[start + _ERRORS],
             since=since / 1e9 if oldest else 0.0,
             oldest=oldest,
+            due=words[start + _DUE] / 1e9,
         )
 
     @staticmethod
@@ -156,9 +159,17 @@ class RowWriter:
         self._start = start
 
     def beat(
-        self, *, lag: float, connections: int, in_flight: int, websockets: int, requests: int, errors: int = 0
+        self,
+        *,
+        lag: float,
+        connections: int,
+        in_flight: int,
+        websockets: int,
+        requests: int,
+        errors: int = 0,
+        period: float = 1.0,
     ) -> None:
-        """Write that the event loop has come round, `lag` seconds late."""
+        """Write that the event loop has come round, `lag` seconds late, and will again `period` seconds from now."""
         words, start = self._words, self._start
         words[start + _LAG] = max(0, int(lag * 1e9))
         words[start + _CONNECTIONS] = connections
@@ -166,7 +177,9 @@ class RowWriter:
         words[start + _WEBSOCKETS] = websockets
         words[start + _REQUESTS] = requests
         words[start + _ERRORS] = errors
-        words[start + _BEAT] = time.monotonic_ns()
+        now = time.monotonic_ns()
+        words[start + _DUE] = now + int(period * 1e9)  # first: who reads between the two sees a beat that is not late
+        words[start + _BEAT] = now
 
     def oldest(self, since: float, text: str) -> None:
         """Write which request is the oldest, and since when (monotonic); 0: there is none."""

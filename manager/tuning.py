@@ -1,4 +1,4 @@
-"""What the settings mean for the planner and for the watch over workers."""
+"""What the settings mean for the planner and for recycling."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from uvicorn.errors import SettingError
 from uvicorn.kinds import MEMORY
 
-from .liveness import Thresholds
 from .memory import available, group_limit
 from .plan import Limits
 from .recipe import GRACE_UNDER_A_MASTER
@@ -25,12 +24,6 @@ def limits(config: Config) -> Limits:
         boot=boot if boot > 0 else math.inf,
         grace=GRACE_UNDER_A_MASTER if grace is None else grace,
     )
-
-
-def thresholds(config: Config) -> Thresholds:
-    name = "timeout_worker_healthcheck"
-    given = config.timeout_worker_healthcheck != 5 if config.given is None else name in config.given
-    return Thresholds.of(config.timeout_worker_healthcheck, given=given)
 
 
 def recycling(config: Config) -> Recycling:

@@ -68,7 +68,9 @@ class Server:
     on_accept_stopped: Callable[[], None] | None = None
     """Called when the listening sockets are let go: the drain begins, no connection will be added."""
     on_heartbeat: Callable[[], None] | None = None
-    """Called in the loop once a second, from the start of `startup` to the end of `shutdown`."""
+    """Called in the loop, from the start of `startup` to the end of `shutdown`."""
+    heartbeat_period = 1.0
+    """Seconds between two of these calls."""
     accept_gate: Gate | None = None
     """Asked before each accept for the seconds to leave it to another worker; None accepts at once."""
     sockets_stay = False
@@ -285,7 +287,7 @@ class Server:
     def _beat(self) -> None:
         if self.on_heartbeat is not None:
             self.on_heartbeat()
-            self._pulse = asyncio.get_running_loop().call_later(1.0, self._beat)
+            self._pulse = asyncio.get_running_loop().call_later(self.heartbeat_period, self._beat)
 
     # -- Stopping --
 
