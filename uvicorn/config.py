@@ -182,7 +182,7 @@ class Config:
         self.lifespan = lifespan
         self.log_config = log_config
         self.log_level = log_level
-        self.access_log = access_log
+        self.access_log = access_log is None or access_log  # None has always been as good as True
         self.use_colors = use_colors
         self.interface = interface
         self.reload = reload

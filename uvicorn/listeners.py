@@ -162,8 +162,11 @@ def running_line(listener: Listener, config: Config) -> RunningLine:
     else:
         name = listener.sock.getsockname()
         host = name[0] if listener.host is None else listener.host
+        if config.host is None:
+            host = host or "0.0.0.0"
+        is_ssl = config.is_ssl or getattr(config, "ssl", None)  # a context may have been put there after load()
         start, what = "", "%s://[%s]:%d" if ":" in host else "%s://%s:%d"
-        arguments = ("https" if config.is_ssl else "http", host, name[1])
+        arguments = ("https" if is_ssl else "http", host, name[1])
     start = "Uvicorn running on " + start
     return start + what + end, start + style(what, bold=True) + end, arguments
 

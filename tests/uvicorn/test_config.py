@@ -400,6 +400,13 @@ def test_without_access_log_its_logger_is_silent():
     assert not logging.getLogger("uvicorn.access").propagate
 
 
+def test_no_word_on_the_access_log_leaves_it_on():
+    """`access_log=settings.get("access_log")`, say."""
+    nothing: Any = None
+    assert Config(asgi3, access_log=nothing).access_log
+    assert logging.getLogger("uvicorn.access").handlers
+
+
 @pytest.mark.parametrize("use_colors", [True, False])
 def test_colours_are_set_in_a_copy_of_the_configuration(use_colors: bool):
     config = Config(asgi3, use_colors=use_colors)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import pty
 import socket
+import ssl
 import stat
 import subprocess
 import sys
@@ -91,6 +92,14 @@ def test_port_0_picks_a_port_and_the_line_names_it(opened: Any):
     assert running_line(listener, config(ssl_certfile="x"))[2][0] == "https"
 
 
+def test_a_tls_context_that_was_put_there_after_the_load_is_shown(opened: Any):
+    """kserve does so."""
+    (listener,) = opened(port=0)
+    loaded = config()
+    loaded.ssl = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    assert running_line(listener, loaded)[2][0] == "https"
+
+
 @needs_ipv6
 def test_an_ipv6_host_is_shown_in_brackets(opened: Any):
     (listener,) = opened(host="::1", port=0)
@@ -109,6 +118,13 @@ def test_every_address_of_a_host_gets_the_same_port_and_one_line(opened: Any):
     assert [message % arguments for message, _, arguments in lines] == [
         f"Uvicorn running on http://:{ports.pop()} (Press CTRL+C to quit)"
     ]
+
+
+def test_no_host_is_shown_as_every_address(opened: Any):
+    """`os.environ.get("HOST")`, say."""
+    nowhere: Any = None
+    listener = opened(host=nowhere, port=0)[0]
+    assert running_line(listener, config(host=nowhere))[2][1] == "0.0.0.0"
 
 
 @needs_ipv6
