@@ -1,11 +1,13 @@
 """`python -m tests.autobahn [--ws ENGINE] [--core]`: all 517 cases against a server of ours, as a table.
 
-With `--url` against any echo server that is listening, say a peer. Exit status 1 if a case fails.
+With `--url` against any echo server that is listening, say a peer. Exit status 1 if a case fails. Whatever ends it, the
+server and the player end with it.
 """
 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -25,15 +27,18 @@ def main() -> int:
     parser.add_argument("--url", help="of a server that echoes; without, one is started")
     parser.add_argument("--timeout", type=float, default=600, help="seconds for one batch")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     if options.url:
         return run(options.url, options.core, options.timeout)
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "app.py").write_text(ECHO)
-        arguments = ["app:app", "--port", str(free_port()), "--ws", options.ws, "--log-level", "warning"]
+        arguments = ["app:app", "--port", str(free_port()), "--ws", options.ws]
         # A ping of ours in a case that takes longer than its interval is counted as a wrong event.
         with Running(*arguments, "--ws-max-size", str(1 << 26), "--ws-ping-interval", "0", cwd=Path(folder)) as server:
-            server.wait_for("READY")
-            return run(f"ws://127.0.0.1:{server.port}", options.core, options.timeout)
+            server.wait_for("Uvicorn running on")
+            url = f"ws://127.0.0.1:{server.port}"
+            print(f"{options.ws} at {url}", flush=True)
+            return run(url, options.core, options.timeout)
 
 
 def run(url: str, core: bool, timeout: float) -> int:
@@ -57,4 +62,7 @@ def run(url: str, core: bool, timeout: float) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)

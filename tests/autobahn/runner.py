@@ -7,11 +7,12 @@ failure of its batch and not the end of the run.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.processes import PYTHON, Running
 
 GROUPS = {
     "framing": ["1.*"],
@@ -44,20 +45,7 @@ LARGE = {
 SHORT = ["framing", "pings", "reserved bits", "opcodes", "fragmentation", "UTF-8", "close", "auto-fragmentation"]
 """The 247 that take seconds."""
 
-_PLAY = """
-import asyncio, json, os, sys, kosoku
-url, cases = sys.argv[1], sys.argv[2:]
-async def main():
-    try:
-        return await kosoku.run_fuzzingclient(url, cases, concurrency=2)
-    except kosoku.FailureError as error:
-        return error.results
-name = lambda value: str(value).rpartition(".")[2]
-print(json.dumps([
-    [r.case_id, name(r.behavior), name(r.behavior_close), r.result, r.result_close] for r in asyncio.run(main())
-]), flush=True)
-os._exit(0)  # kosoku 0.1 aborts now and then while the interpreter is taken down
-"""
+PLAYER = Path(__file__).with_name("player.py")
 
 
 @dataclass(frozen=True)
@@ -81,15 +69,11 @@ def play(url: str, cases: Iterable[str], timeout: float) -> list[Verdict]:
     cases = list(cases)
     problem = ""
     for _ in range(3):
-        try:
-            done = subprocess.run(
-                [sys.executable, "-c", _PLAY, url, *cases], capture_output=True, text=True, timeout=timeout
-            )
-        except subprocess.TimeoutExpired:
-            raise AssertionError(f"cases {cases} did not end in {timeout} s") from None
-        if done.returncode == 0:
-            return [Verdict(c, b, e, f"{r} {rc}") for c, b, e, r, rc in json.loads(done.stdout)]
-        problem = f"the player ended with {done.returncode}: {done.stderr[-500:]}"
+        with Running(PLAYER, url, *cases, cwd=PLAYER.parent, command=[PYTHON]) as player:
+            status = player.wait(timeout)
+        if status == 0:
+            return [Verdict(c, b, e, f"{r} {rc}") for c, b, e, r, rc in json.loads(player.stdout)]
+        problem = f"the player ended with {status}: {player.stderr[-500:]}"
     raise AssertionError(problem)
 
 

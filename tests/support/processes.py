@@ -2,7 +2,8 @@
 
 A server under test forks, double-forks and execs, so its pid alone says little about what must be cleaned up. Every
 command therefore runs in a session of its own and carries an environment variable that no other has; whoever has the
-one or the other belongs to its tree, wherever it was re-parented to. A test that ends leaves nothing of it behind.
+one or the other belongs to its tree, wherever it was re-parented to. A test that ends leaves nothing of it behind, nor
+does one that is killed (see `guard`).
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-MARK = "TEST_PROCESS_TREE"
+from .guard import MARK, has_ended, has_started, new_mark
+
 SETTINGS = re.compile(
     r"UVICORN_|WEB_CONCURRENCY$|FORWARDED_ALLOW_IPS$|LISTEN_(FDS|PID|FDNAMES)|NOTIFY_SOCKET$|WATCHDOG_"
 )
@@ -99,7 +100,7 @@ class Running:
         command: Sequence[str] = (PYTHON, "-m", "uvicorn"),
     ) -> None:
         self.args = [*command, *(str(arg) for arg in args)]
-        self._mark = f"{MARK}={uuid.uuid4().hex}"
+        self._mark = f"{MARK}={new_mark()}"
         environment = in_environment(**(env or {})) | dict([self._mark.split("=")])
         self._port = next((int(value) for value in self._values("--port") if value.isdecimal() and value != "0"), None)
         self._lock = threading.Condition()
@@ -117,6 +118,7 @@ class Running:
             start_new_session=True,
         )
         self.pid = self.process.pid
+        has_started(self.pid)
         assert self.process.stdout is not None
         assert self.process.stderr is not None
         self._readers = [
@@ -300,6 +302,7 @@ class Running:
                 raise AssertionError(f"cannot be killed:\n{self._listed(tree)}")
             time.sleep(0.005)
         self.process.wait()
+        has_ended(self.pid)
         for reader in self._readers:
             reader.join(20)
         if outlived:
