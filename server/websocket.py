@@ -36,6 +36,7 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # [1.3]
 _KEY = re.compile(r"[A-Za-z0-9+/]{22}==")  # base64 of 16 octets [4.1]
 _UPGRADE = b"upgrade: websocket\r\nconnection: upgrade\r\n"  # goes with 426 (RFC 9110 15.5.22, 7.8)
 _TOKEN_TEXT = re.compile(TOKEN.decode())
+_SHOWN = 100  # characters of a wrong header
 
 
 # -- The handshake --
@@ -60,7 +61,7 @@ class Refused(NamedTuple):
 
     @property
     def text(self) -> bytes:
-        return f"Failed to open a WebSocket connection: {self.cause}.\n".encode("latin-1", "replace")
+        return f"Failed to open a WebSocket connection: {self.cause}.\n".encode()
 
 
 def read_handshake(head: Head, *, deflate: bool) -> Handshake | Refused:
@@ -77,21 +78,21 @@ def read_handshake(head: Head, *, deflate: bool) -> Handshake | Refused:
         cause = "multiple" if versions else "missing"
         return Refused(400, f"{cause} Sec-WebSocket-Version header", b"sec-websocket-version: 13\r\n")
     if versions[0] != "13":
-        cause = f"unsupported Sec-WebSocket-Version header: {versions[0]}"
+        cause = f"unsupported Sec-WebSocket-Version header: {_shown(versions[0])}"
         return Refused(426, cause, b"sec-websocket-version: 13\r\n" + _UPGRADE)  # [4.4]
     if len(keys) != 1:
         return Refused(400, f"{'multiple' if keys else 'missing'} Sec-WebSocket-Key header")
     if not _is_key(keys[0]):
-        return Refused(400, f"invalid Sec-WebSocket-Key header: {keys[0]}")
+        return Refused(400, f"invalid Sec-WebSocket-Key header: {_shown(keys[0])}")
     subprotocols = [name for value in protocols for element in value.split(",") if (name := element.strip(" \t"))]
     if not all(map(_TOKEN_TEXT.fullmatch, subprotocols)):
-        return Refused(400, f"invalid Sec-WebSocket-Protocol header: {', '.join(protocols)}")
+        return Refused(400, f"invalid Sec-WebSocket-Protocol header: {_shown(', '.join(protocols))}")
     agreement = None
     if deflate and extensions:
         try:
             agreement = negotiate(parse_extensions(extensions))
         except ExtensionHeaderError:
-            return Refused(400, f"invalid Sec-WebSocket-Extensions header: {', '.join(extensions)}")
+            return Refused(400, f"invalid Sec-WebSocket-Extensions header: {_shown(', '.join(extensions))}")
     return Handshake(accept_value(keys[0].encode()), subprotocols, agreement)
 
 
@@ -111,6 +112,12 @@ def _websocket_fields(fields: Fields) -> tuple[list[str], list[str], list[str], 
         if values is not None:
             values.append(value.decode("latin-1"))
     return keys, versions, protocols, extensions
+
+
+def _shown(value: str) -> str:
+    """Return what a client sent as it may stand in a log: a start of it, without what a terminal could obey."""
+    shown = value[:_SHOWN].encode("ascii", "backslashreplace").decode()
+    return shown + "..." if len(value) > _SHOWN else shown
 
 
 def _is_key(text: str) -> bool:

@@ -49,6 +49,8 @@ class Pings:
             self._payload = None
             self.due = self._next
 
-    def wait_longer(self, now: float) -> None:
-        """The answer cannot have been seen: grant the time-out once more."""
+    def wait_longer(self, now: float) -> bytes:
+        """The answer cannot have been seen: grant the time-out once more. Returns the payload of the ping."""
+        assert self._payload is not None
         self.due = now + self._timeout
+        return self._payload

@@ -378,6 +378,8 @@ class WebSocketConnection(Opening):
             transport.resume_reading()
         if transport.can_write_eof():
             transport.write_eof()
+        else:
+            transport.close()  # TLS says goodbye, and itself reads on until the client does
 
     def _end(self, code: int, reason: str) -> None:
         """Tell the application that the connection is over, once, behind the messages that it has not taken yet."""
@@ -454,13 +456,17 @@ class WebSocketConnection(Opening):
 
     def _ping_expired(self, now: float) -> None:
         pings = self._pings
+        engine = self._engine
+        assert engine is not None
         if not pings.awaited:
-            assert self._engine is not None
             payload = os.urandom(4)
-            self.transport.write(self._engine.ping(payload))
+            self.transport.write(engine.ping(payload))
             pings.sent(now, payload)
+        elif self._write_paused and self.service.write_timeout > 0:
+            pings.wait_longer(now)  # the ping waits behind what is sent, and whether that moves has its own time-out
         elif self._reading_paused:
-            pings.wait_longer(now)  # the answer may lie in what we do not read
+            # The answer may lie in what we do not read, nor would we read of an end: a write to who is gone fails.
+            self.transport.write(engine.ping(pings.wait_longer(now)))
         else:
             self._close(SERVER_FAILED, "keepalive ping timeout")
 

@@ -660,6 +660,55 @@ def test_a_slow_application_is_no_reason_to_call_the_client_dead(engine: str) ->
         app.finished()
 
 
+def test_a_client_that_still_reads_what_was_sent_before_the_ping_is_not_dead(engine: str) -> None:
+    async def script(app: Recorder) -> None:
+        await app.send("accept")
+        await app.send("send", bytes=bytes(1 << 24))
+        await app.receive()
+
+    app = Recorder(script)
+    with Served(app, engine, ws_ping_interval=0.1, ws_ping_timeout=15) as served, served.open() as client:
+        served.wait_until(lambda: any(one._write_paused for one in served.connections), "the client is behind")
+        (connection,) = served.connections
+
+        def let_time_pass() -> bool:
+            for _ in range(3):
+                connection.expired(connection._pings.due)
+                assert connection._pings.awaited
+            return connection.phase == Phase.OPEN
+
+        assert served.call(let_time_pass)
+        while (read := client.read()).opcode != PING:
+            assert read.opcode == BINARY
+        client.send(frame(PONG, read.payload))
+        client.close()
+        app.finished()
+        assert served.errors == []
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_a_client_that_leaves_while_nobody_reads_is_found_out(engine: str, how: str) -> None:
+    app = Recorder(slow())
+    options = {"ws_ping_interval": 0.1, "ws_ping_timeout": 60, "ws_max_queue": 1}
+    with Served(app, engine, **options) as served, served.open() as client:
+        client.send(frame(TEXT, b"1"), frame(TEXT, b"2"))
+        (connection,) = served.connections
+        served.wait_until(lambda: connection._reading_paused, "reading is paused")
+        if how == "close":
+            client.wire.close()
+        else:
+            client.wire.reset()
+
+        def gone() -> bool:
+            served.call(lambda: connection.expired(connection._pings.due))
+            return not served.connections
+
+        served.wait_until(gone, "the connection is forgotten")
+        served.call(lambda: app.gate.set())
+        assert app.finished()[-1] == {"type": "websocket.disconnect", "code": 1006, "reason": ""}
+        assert served.errors == []
+
+
 @pytest.mark.parametrize("interval", [0, -1, None])
 def test_no_interval_means_no_pings(engine: str, interval: float | None) -> None:
     with Served(echo, engine, ws_ping_interval=interval) as served, served.open() as client:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Certificates
+from uvicorn.server import websocket_protocol
 
 from .harness import ENGINES, KEY, TEXT, Recorder, Served, close_frame, echo, frame, handshake
 
@@ -60,6 +61,16 @@ def test_a_wrong_handshake_is_refused_with_the_cause(
         assert served.errors == []
         assert len(served.lines(containing="connection rejected")) == 1
         assert cause in served.lines(containing="connection rejected")[0]
+
+
+def test_what_a_client_sent_is_in_the_log_as_a_start_of_it_that_no_terminal_obeys(engine: str) -> None:
+    with Served(never, engine) as served, served.connect() as client:
+        client.wire.send(handshake(key="\x9b31m\x85" + "x" * 9000))
+        response = client.read_handshake()
+        assert response.status == 400
+        shown = r"invalid Sec-WebSocket-Key header: \x9b31m\x85" + "x" * 95 + "..."
+        assert response.body.decode() == f"Failed to open a WebSocket connection: {shown}.\n"
+        assert f"{shown} (127.0.0.1:" in served.wait_for_line("connection rejected")
 
 
 def test_the_limits_of_http_hold_for_a_handshake(engine: str) -> None:
@@ -428,6 +439,25 @@ def test_over_tls(engine: str, certificates: Certificates) -> None:
             client.send(frame(0xB))
             assert client.read_close()[0] == 1002
         assert served.errors == []
+
+
+def test_over_tls_an_end_by_the_server_ends_tls(
+    engine: str, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(websocket_protocol, "_LINGER", 3600.0)  # seconds, after which the connection would be reset
+    options = {"ssl_keyfile": str(certificates.key), "ssl_certfile": str(certificates.certificate)}
+    for loop in ("uvloop", "asyncio"):
+        with Served(echo, engine, loop=loop, **options) as served:
+            with served.open(tls=certificates.context()) as client:
+                client.send(frame(0xB))
+                assert client.read_close()[0] == 1002
+                client.send(close_frame(1002))
+                assert client.ended() == "eof"
+            with served.connect(tls=certificates.context()) as client:
+                client.wire.send(handshake(key="abc") + bytes(100_000))
+                assert client.read_handshake().status == 400
+                assert client.ended() == "eof"
+            assert served.errors == []
 
 
 def test_over_a_unix_socket(engine: str, tmp_path: Path) -> None:
