@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
 _PR_SET_PDEATHSIG = 1
@@ -261,22 +261,41 @@ def reap_stranger(pid: int) -> None:
         os.waitpid(pid, os.WNOHANG)
 
 
+def trim() -> None:
+    """Give back to the kernel what the allocator keeps of freed memory, where the C library can."""
+    with contextlib.suppress(AttributeError):
+        _libc().malloc_trim(0)
+
+
 def return_memory() -> None:
     """Give back to the kernel what was needed to start, where the C library and the kernel can.
 
-    That is what the allocator keeps of freed memory, and the code of libraries that ran once: the import of `ssl` walks
-    through three megabytes of OpenSSL. What is needed again is mapped again from the page cache.
+    That is what the allocator keeps of freed memory, and what was read of libraries once: the import of `ssl` walks
+    through four megabytes of OpenSSL. What is needed again is mapped again from the page cache. It takes some
+    milliseconds: for a process that has nothing else to do.
     """
+    trim()
     libc = _libc()
-    with contextlib.suppress(AttributeError):
-        libc.malloc_trim(0)
-    with contextlib.suppress(OSError, AttributeError), open("/proc/self/maps") as maps:
-        for line in maps:
-            addresses, access, _, _, _, *name = line.split(maxsplit=5)
-            # Code only. Data that the loader has relocated is readable only, too, and would be lost.
-            if access == "r-xp" and name and name[0].startswith("/"):
-                start, end = (int(address, 16) for address in addresses.split("-"))
-                libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_DONTNEED)
+    with contextlib.suppress(OSError, AttributeError), open("/proc/self/smaps") as maps:
+        for start, end in _unchanged(maps):
+            libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_DONTNEED)
+
+
+def _unchanged(lines: Iterable[str]) -> Iterator[tuple[int, int]]:
+    """Yield where a file lies in memory as it is on disk (proc(5), smaps).
+
+    What may be written to is none of it. Nor is data that the loader has relocated and made read-only then: it has
+    pages without a file behind them, and would be lost.
+    """
+    start = end = 0
+    for line in lines:
+        key, _, rest = line.partition(" ")
+        if not key.endswith(":"):
+            access, _, _, _, *name = rest.split(maxsplit=4)
+            is_a_file = "w" not in access and access.endswith("p") and bool(name) and name[0].startswith("/")
+            start, end = (int(address, 16) for address in key.split("-")) if is_a_file else (0, 0)
+        elif key == "Anonymous:" and end and rest.split()[0] == "0":
+            yield start, end
 
 
 def _prctl(option: int, value: int) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import gc
 import logging
 import os
+import select
 import signal
 import sys
 import threading
@@ -25,7 +26,7 @@ from . import prologue, titles, worker_main
 from .channel import Channel
 from .credentials import Credentials
 from .messages import PROTOCOL, Fork, Forked, Loaded, NotForked, NotLoaded
-from .process import die_with_parent, fork_adopted, return_memory
+from .process import die_with_parent, fork_adopted, return_memory, trim
 from .recipe import Recipe, load_config
 from .signals import OF_THE_FAMILY
 from .templates import command
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from uvicorn.config import Config
 
 logger = logging.getLogger("uvicorn.error")
+
+_A_WHILE = 0.5
+"""Seconds without a message after which a template has forked what there was to fork."""
 
 
 def main(recipe_fd: int, channel_fd: int, mode: str = "") -> NoReturn:
@@ -92,7 +96,7 @@ def live(recipe: Recipe, channel: Channel, *, bare: bool = False) -> NoReturn:
     # What is here now lives as long as the workers. Collected once and then left alone, its pages stay shared: the
     # collector writes into every object that it looks at.
     gc.collect()
-    return_memory()
+    trim()
     gc.freeze()
     gc.enable()
     from uvicorn import __version__
@@ -186,7 +190,11 @@ def _wanted_modules(recipe: Recipe) -> list[str]:
 
 def serve(channel: Channel, recipe: Recipe, config: Config | None) -> NoReturn:
     """Fork workers as the master asks, until it is gone."""
+    busy = True
     while True:
+        if busy and not select.select([channel], [], [], _A_WHILE)[0]:
+            busy = False
+            return_memory()
         message = channel.receive()
         if channel.at_end:
             os._exit(0)

@@ -9,7 +9,7 @@ import textwrap
 
 import pytest
 
-from uvicorn.manager.process import ExitStatus, Process, exec_child, oom_kills
+from uvicorn.manager.process import ExitStatus, Process, _unchanged, exec_child, oom_kills
 
 
 def spawn(code: str) -> Process:
@@ -161,3 +161,55 @@ def test_there_is_no_process_without_a_pid():
     ended(process)
     with pytest.raises(ProcessLookupError):
         Process(pid)
+
+
+# -- memory --
+
+SMAPS = """\
+7f0000000000-7f0000004000 r--p 00000000 fe:01 11  /usr/lib/libx.so
+Rss:                  16 kB
+Anonymous:             0 kB
+VmFlags: rd mr mw me
+7f0000004000-7f0000008000 r-xp 00004000 fe:01 11  /usr/lib/libx.so
+Anonymous:             0 kB
+7f0000008000-7f000000c000 r--p 00008000 fe:01 11  /usr/lib/libx.so (deleted)
+Anonymous:             0 kB
+7f000000c000-7f0000010000 r--p 0000c000 fe:01 11  /usr/lib/libx.so
+Anonymous:             4 kB
+7f0000010000-7f0000014000 rw-p 00010000 fe:01 11  /usr/lib/libx.so
+Anonymous:             0 kB
+7f0000014000-7f0000018000 r--s 00000000 fe:01 12  /dev/shm/shared
+Anonymous:             0 kB
+7f0000018000-7f000001c000 r--p 00000000 00:00 0
+Anonymous:             0 kB
+7f000001c000-7f0000020000 r-xp 00000000 00:00 0  [vdso]
+Anonymous:             0 kB
+"""
+
+
+def test_only_what_is_on_disk_as_it_is_in_memory_is_dropped():
+    assert [hex(start) for start, _ in _unchanged(SMAPS.splitlines())] == [
+        "0x7f0000000000",
+        "0x7f0000004000",
+        "0x7f0000008000",
+    ]
+    assert {end - start for start, end in _unchanged(SMAPS.splitlines())} == {0x4000}
+
+
+def test_a_process_that_has_returned_memory_works_on():
+    program = """
+        import asyncio, ssl
+        from uvicorn.manager.process import return_memory
+        def mapped():
+            with open("/proc/self/smaps_rollup") as file:
+                return next(int(line.split()[1]) for line in file if line.startswith("Rss:"))
+        before = mapped()
+        return_memory()
+        assert mapped() < before
+        ssl.create_default_context()
+        asyncio.run(asyncio.sleep(0))
+    """
+    ran = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
