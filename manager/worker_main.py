@@ -193,7 +193,7 @@ def worker_server(config: Config, channel: Channel, voice: Voice, board: Scorebo
                 self.server_state.connections = Connections(balance.ended)
             # The limit is not an end: it asks the master for a successor. The server itself knows none.
             limit = self.limit_max_requests
-            self.__dict__["limit_max_requests"] = None
+            self.limit_max_requests = None
             self._requests_before_retirement = limit
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -81,11 +81,14 @@ class Server:
     """Listeners that whoever owns the process has opened in advance, and closes; None: `startup` opens them."""
     _should_exit = False
     _force_exit = False
+    _limit_max_requests: int | None = None
     _waker: Waker | None = None
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.server_state = ServerState()
+        limit = config.limit_max_requests
+        self.limit_max_requests = None if limit is None else limit + random.randint(0, config.limit_max_requests_jitter)
         self.started = False
         self.should_exit = False
         self.force_exit = False
@@ -120,11 +123,15 @@ class Server:
         self._force_exit = value
         self._wake()
 
-    @functools.cached_property
+    @property
     def limit_max_requests(self) -> int | None:
-        """Requests after which the server stops, jitter added; None: never."""
-        limit: int | None = self.config.limit_max_requests
-        return None if limit is None else limit + random.randint(0, self.config.limit_max_requests_jitter)
+        """Requests after which the server stops, jitter added; None: never. May be set while it serves."""
+        return self._limit_max_requests
+
+    @limit_max_requests.setter
+    def limit_max_requests(self, value: int | None) -> None:
+        self._limit_max_requests = self.server_state.max_requests = value
+        self._wake()
 
     # -- Running --
 
@@ -210,8 +217,7 @@ class Server:
         keep_freed_memory()
         state.draining = None
         state.set_headers(config.encoded_headers, date=config.date_header)
-        state.max_requests = self.limit_max_requests
-        state.on_max_requests = self._wake
+        state.max_requests, state.on_max_requests = self.limit_max_requests, self._wake
         protocol_class: Callable[..., asyncio.Protocol] = config.http_protocol_class
         create_protocol = functools.partial(
             protocol_class,

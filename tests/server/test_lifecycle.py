@@ -280,6 +280,24 @@ def test_maximum_of_requests_ends_it_without_a_clock(run: Any, caplog: pytest.Lo
     run(main())
 
 
+@pytest.mark.parametrize("answered", [1, 2], ids=["not yet reached", "already reached"])
+def test_maximum_of_requests_may_be_set_while_it_serves(run: Any, answered: int) -> None:
+    async def main() -> None:
+        server = Server(config(App(), http="auto"))
+        async with serving(server) as task:
+            client = await Client.connect(server)
+            for number in range(2):
+                if number == answered:
+                    server.limit_max_requests = 2
+                client.ask()
+                assert (await client.answer()).endswith(b"ok")
+            server.limit_max_requests = 2
+            await task
+            await client.close()
+
+    run(main())
+
+
 def test_it_can_be_run_by_stages(run: Any) -> None:
     async def main() -> None:
         app = App()
