@@ -34,6 +34,8 @@ class Values:
     """Directory of sockets."""
     logs: str = "/var/log/supervisor"
     domain: str = "example.org"
+    place: str = "/etc/circus"
+    """Directory of the configuration itself."""
 
 
 def fill(text: str, values: Values) -> str:
@@ -54,6 +56,7 @@ def fill(text: str, values: Values) -> str:
         shipped.run: values.run.rstrip("/"),
         shipped.logs: values.logs,
         shipped.domain: values.domain,
+        f"PYTHONPATH = {shipped.place}": f"PYTHONPATH = {values.place}",
         f"--workers {shipped.workers}": f"--workers {values.workers}",
         f"numprocs={shipped.workers}": f"numprocs={values.workers}",
         f"numprocesses = {shipped.workers}": f"numprocesses = {values.workers}",
@@ -108,6 +111,8 @@ class Manager:
     """The first one is the default."""
     makes_place: bool = False
     """Whether the place is ours to make: where it is the manager's, its absence says that the manager is not there."""
+    exclusive: frozenset[str] = frozenset()
+    """Variants that use the same names; their manager reads all that is in its place, so only one may be there."""
 
 
 _RELOAD = "systemctl daemon-reload && systemctl enable --now"
@@ -121,13 +126,14 @@ MANAGERS = {
             "unix": Variant(("unix.conf",), _RUN_DIRECTORY + "supervisorctl update"),
             "exits": Variant(("exits.conf",), "supervisorctl update"),
         },
+        exclusive=frozenset({"master", "processes", "unix"}),
     ),
     "circus": Manager(
         "/etc/circus",
         {
-            "master": Variant(("web.ini",), "circusd PLACE/web.ini"),
-            "processes": Variant(("processes.ini",), "circusd PLACE/processes.ini"),
-            "unix": Variant(("unix.ini",), _RUN_DIRECTORY + "circusd PLACE/unix.ini"),
+            "master": Variant(("web.ini", "failed_starts.py"), "circusd --daemon PLACE/web.ini"),
+            "processes": Variant(("processes.ini", "failed_starts.py"), "circusd --daemon PLACE/processes.ini"),
+            "unix": Variant(("unix.ini", "failed_starts.py"), _RUN_DIRECTORY + "circusd --daemon PLACE/unix.ini"),
         },
         makes_place=True,
     ),
@@ -155,6 +161,7 @@ MANAGERS = {
             "unix": Variant(("web.conf",), "nginx -t && nginx -s reload"),
             "tls": Variant(("tls.conf",), "nginx -t && nginx -s reload"),
         },
+        exclusive=frozenset({"unix", "tls"}),
     ),
 }
 
@@ -175,7 +182,10 @@ def mistakes(manager: str, variant: str, values: Values) -> Iterator[tuple[str, 
     """Yield (option, what is wrong with its value)."""
     if not _APP.fullmatch(values.app):
         yield "--app", f"{values.app!r} is not MODULE:ATTRIBUTE, such as shop.main:app"
-    for option, path in (("--directory", values.directory), ("--run", values.run), ("--logs", values.logs)):
+    paths = {"--directory": values.directory, "--run": values.run, "--logs": values.logs}
+    if manager == "circus":
+        paths["--to"] = values.place
+    for option, path in paths.items():
         if not path.startswith("/"):
             yield option, f"{path!r} is not an absolute path"
         elif found := _SPECIAL.search(path):
@@ -265,6 +275,8 @@ def init(manager: str, app: str | None, variant: str | None, to: str | None, for
         raise click.UsageError("Missing option '--app': the application, as MODULE:ATTRIBUTE, such as shop.main:app")
     commands = os.path.dirname(os.path.abspath(sys.executable))
     given["directory"] = os.path.abspath(given["directory"])
+    if to not in (None, "-"):
+        given["place"] = os.path.abspath(to)
     values = Values(app=app or Values.app, commands=commands, **given)  # type: ignore[arg-type]
     for option, wrong in mistakes(manager, variant, values):
         raise click.BadParameter(wrong, param_hint=option)
@@ -272,7 +284,10 @@ def init(manager: str, app: str | None, variant: str | None, to: str | None, for
         click.echo(f"note: {doubt}", err=True)
     rendered = render(manager, variant, values)
     if to == "-":
-        click.echo("\n".join(rendered.values()), nl=False)
+        several = len(rendered) > 1
+        click.echo(
+            "\n".join(f"# == {name} ==\n{text}" if several else text for name, text in rendered.items()), nl=False
+        )
         return
     needs_user = manager != "nginx" and variant not in ("user", "exits", "notify-reload")
     if needs_user and not _exists(values.user):
@@ -283,6 +298,8 @@ def init(manager: str, app: str | None, variant: str | None, to: str | None, for
             raise click.ClickException(said)
         click.echo(f"note: {said}", err=True)
     place = _place(manager, variant, to)
+    for path in _rivals(kind, variant, place):
+        click.echo(f"note: {path} uses the same names: remove it, or what is written now", err=True)
     _write({os.path.join(place, name): text for name, text in rendered.items()}, force)
     chosen = kind.variants[variant].then
     for word, value in (("USER", values.user), ("RUN", values.run), ("PLACE", place), ("PORT", str(values.port))):
@@ -314,7 +331,15 @@ def _place(manager: str, variant: str, to: str | None) -> str:
     return place
 
 
+def _rivals(kind: Manager, variant: str, place: str) -> list[str]:
+    """Return the files of other variants that are there and cannot be beside this one."""
+    others = kind.exclusive - {variant} if variant in kind.exclusive else ()
+    paths = [os.path.join(place, name) for other in sorted(others) for name in kind.variants[other].files]
+    return [path for path in paths if os.path.exists(path)]
+
+
 def _write(texts: dict[str, str], force: bool) -> None:
+    texts = {path: text for path, text in texts.items() if _content(path) != text}
     if not force and (present := [path for path in texts if os.path.exists(path)]):
         raise click.ClickException(f"there is {present[0]} already; --force replaces it, --to - only prints")
     for path, text in texts.items():
@@ -324,6 +349,14 @@ def _write(texts: dict[str, str], force: bool) -> None:
         except OSError as error:
             raise click.ClickException(f"cannot write {path}: {error.strerror}; --to names another directory") from None
         click.echo(f"wrote {path}")
+
+
+def _content(path: str) -> str | None:
+    """Return the text of a file; None where there is none that can be read."""
+    try:
+        return Path(path).read_text()
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 if __name__ == "__main__":

@@ -74,6 +74,31 @@ def test_init_replaces_nothing_unasked(tmp_path: Path):
     assert (tmp_path / "web.conf").read_text() != "mine"
 
 
+def test_what_is_there_already_and_the_same_is_no_conflict(tmp_path: Path):
+    arguments = ["circus", "--app", "a:b", "--to", str(tmp_path)]
+    assert run(*arguments).exit_code == 0
+    assert run(*arguments).exit_code == 0
+    assert run(*arguments, "--variant", "unix").exit_code == 0  # which has one file in common
+    assert f"\nPYTHONPATH = {tmp_path}\n" in (tmp_path / "unix.ini").read_text()
+
+
+@pytest.mark.parametrize(
+    ("manager", "first", "second", "file"),
+    [("nginx", "unix", "tls", "web.conf"), ("supervisor", "processes", "master", "processes.conf")],
+)
+def test_variants_of_which_the_manager_takes_only_one_are_noted(
+    tmp_path: Path, manager: str, first: str, second: str, file: str
+):
+    arguments = [manager, "--app", "a:b", "--to", str(tmp_path), "--variant"]
+    assert "uses the same names" not in run(*arguments, first).output
+    assert f"note: {tmp_path}/{file} uses the same names: remove it" in run(*arguments, second).output
+
+
+def test_a_listener_may_be_beside_any_of_supervisors_variants(tmp_path: Path):
+    arguments = ["supervisor", "--app", "a:b", "--to", str(tmp_path), "--variant"]
+    assert "uses the same names" not in run(*arguments, "master").output + run(*arguments, "exits").output
+
+
 def test_init_prints_and_names_its_variants():
     printed = CliRunner().invoke(main, ["init", "supervisor", "--app", "a:b", "--variant", "processes", "--to", "-"])
     assert "[fcgi-program:web]" in printed.output
