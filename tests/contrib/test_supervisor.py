@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ import pytest
 
 from tests.support.processes import Running, free_port, in_environment, is_alive
 from tests.support.wire import WireError
-from uvicorn.contrib.exits import explain
+from uvicorn.contrib.exits import End, end_in, explain
 from uvicorn.ctl import Values, render
 
 from .caught import assert_nothing_lost
@@ -189,8 +190,19 @@ def test_an_app_that_cannot_start_is_fatal_and_the_listener_says_why(supervisor:
     web.told("exited: web (exit status 3; not expected)")
     exits = web.here / "exits.log"
     until(lambda: "web given up on after several starts" in exits.read_text(), "the listener's last word", log=web.log)
-    assert "web ended too soon, is started again" in exits.read_text()
+    why = r"exit status 3: it could not start \(application, lifespan or socket\); it lived \d+ s"
+    assert re.search(rf"web ended too soon, is started again \({why}\)", exits.read_text())
     assert "    ERROR:    broken on purpose" in exits.read_text()
+
+
+def test_the_listener_says_what_killed_a_process_that_is_started_again_at_once(supervisor: Callable[..., Supervisor]):
+    web = supervisor("master", "exits")
+    web.until_state("RUNNING", 2)
+    os.kill(the_pid(web), signal.SIGKILL)
+    exits = web.here / "exits.log"
+    until(
+        lambda: "web ended (terminated by SIGKILL; it lived " in exits.read_text(), "the listener's word", log=web.log
+    )
 
 
 def test_the_listener_says_the_exit_status_of_what_had_been_running():
@@ -201,6 +213,36 @@ def test_the_listener_says_the_exit_status_of_what_had_been_running():
     )
     assert said.endswith("    one\n    two")
     assert "killed by a signal" in explain("PROCESS_STATE_EXITED", {**info, "exitstatus": -1}, "")
+    again = {**info, "start": 16, "exitstatus": 0}
+    assert "web:web_00 ended (it has been started again already)" in explain("PROCESS_STATE_EXITED", again, "")
+
+
+LOG = """\
+2026-11-22 17:31:00,001 INFO spawned: 'web' with pid 7
+2026-11-22 17:31:04,001 WARN exited: web (exit status 2; not expected)
+2026-11-22 17:31:05,001 INFO spawned: 'web' with pid 8
+2026-11-22 17:31:05,002 INFO spawned: 'web_00' with pid 9
+2026-11-22 17:31:05,003 WARN exited: web_00 (exit status 3; not expected)
+2026-11-22 17:31:35,999 WARN exited: web (terminated by SIGKILL (core dumped); not expected)
+2026-11-22 17:31:36,100 INFO spawned: 'web' with pid 10
+"""
+
+
+@pytest.mark.parametrize(
+    ("pid", "end"),
+    [
+        ("7", End("exit status 2", 4)),
+        ("8", End("terminated by SIGKILL (core dumped)", 30)),
+        (None, End("terminated by SIGKILL (core dumped)", 30)),
+    ],
+)
+def test_an_end_is_found_in_supervisords_log(pid: str | None, end: End):
+    assert end_in(LOG, "web", pid) == end
+
+
+def test_an_end_without_its_start_or_no_end_at_all():
+    assert end_in(LOG.splitlines()[1], "web") == End("exit status 2", None)
+    assert end_in("", "web") is None
 
 
 def test_a_killed_master_takes_its_workers_along_and_is_started_again(supervisor: Callable[..., Supervisor]):
