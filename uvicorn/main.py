@@ -336,6 +336,6 @@ def _is_inside_a_loop() -> bool:
 
 
 if __name__ == "__main__":
-    from uvicorn.__main__ import main as command
+    from uvicorn.command import main as command
 
     command()
