@@ -294,7 +294,9 @@ class FrameReader:
                 raise _Violation(1002, "length over 63 bits")
             if length < (126 if size == 2 else 65536):
                 raise _Violation(1002, "length not in its shortest form")
-        if self._size + length > self._max_size:
+        compressed = bool(first & RSV1) if opcode != CONTINUATION else self._compressed
+        # What is compressed may be longer than what it becomes; that is limited while it is inflated.
+        if not compressed and self._size + length > self._max_size:
             before = f" after reading {self._size} bytes" if self._size else ""
             limit = self._max_size - self._size
             raise _Violation(1009, f"frame with {length} bytes{before} exceeds limit of {limit} bytes")
@@ -305,7 +307,7 @@ class FrameReader:
         self._fin = first >= FIN
         if opcode != CONTINUATION:
             self._kind = opcode
-            self._compressed = bool(first & RSV1)
+            self._compressed = compressed
             if opcode == TEXT:
                 self._decoder = codecs.getincrementaldecoder("utf-8")()
         if not length:

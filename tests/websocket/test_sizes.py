@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import zlib
 from typing import Any
 
@@ -58,6 +59,19 @@ def test_the_limit_counts_what_a_compressed_message_becomes(engine: str, size: i
     compressor = zlib.compressobj(wbits=-12)
     data = (compressor.compress(b"x" * size) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
     assert len(data) < 50
+    _answer_to(engine, size, data, b"x" * size)
+
+
+@pytest.mark.parametrize("size", [1000, 1001])
+def test_a_compressed_message_may_be_longer_than_what_it_becomes(engine: str, size: int) -> None:
+    message = random.Random(1).randbytes(size // 2).hex().encode() + b"x" * (size % 2)
+    compressor = zlib.compressobj(0, wbits=-12)  # stores
+    data = (compressor.compress(message) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+    assert len(data) > 1001
+    _answer_to(engine, size, data, message)
+
+
+def _answer_to(engine: str, size: int, data: bytes, message: bytes) -> None:
     with Served(echo, engine, ws_max_size=1000) as served, served.open("/", DEFLATE) as client:
         client.send(frame(TEXT, data[:5], rsv=4, fin=False), frame(CONTINUATION, data[5:]))
         answer: Any = client.read()
@@ -65,5 +79,5 @@ def test_the_limit_counts_what_a_compressed_message_becomes(engine: str, size: i
             assert answer.code == 1009
         else:
             inflated = zlib.decompressobj(wbits=-12).decompress(answer.payload + b"\x00\x00\xff\xff")
-            assert (answer.rsv, inflated) == (4, b"x" * size)
+            assert (answer.rsv, inflated) == (4, message)
         assert served.errors == []
