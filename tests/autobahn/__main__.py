@@ -27,7 +27,8 @@ def main() -> int:
     parser.add_argument("--url", help="of a server that echoes; without, one is started")
     parser.add_argument("--timeout", type=float, default=600, help="seconds for one batch")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    for number in (signal.SIGINT, signal.SIGTERM):  # the first is ignored where a shell has started us behind it
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))
     if options.url:
         return run(options.url, options.core, options.timeout)
     with tempfile.TemporaryDirectory() as folder:
@@ -62,7 +63,4 @@ def run(url: str, core: bool, timeout: float) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+    sys.exit(main())
