@@ -16,11 +16,12 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the guard needs Linux")
 
 STARTS = """\
-import sys, time
+import signal, sys, time
 from contextlib import ExitStack
 from pathlib import Path
 from tests.support.processes import Running
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it
 SLEEPS = "import os, time; print('pid', os.getpid(), flush=True); time.sleep(600)"
 SOURCES = [
     SLEEPS,
