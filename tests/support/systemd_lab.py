@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from .guard import has_ended, has_started
+
 SYSTEMD = next((path for path in ("/lib/systemd/systemd", "/usr/lib/systemd/systemd") if os.path.exists(path)), None)
 
 INIT = """\
@@ -83,13 +85,25 @@ class Lab:
         script.write_text(INIT.format(state=self.state, systemd=SYSTEMD))
         self._log = (self.state / "log").open("wb")
         self._outer = subprocess.Popen(
-            ["unshare", "--pid", "--fork", "--mount", "--uts", "--ipc", "--cgroup", "bash", str(script)],
+            [
+                "unshare",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "--mount",
+                "--uts",
+                "--ipc",
+                "--cgroup",
+                "bash",
+                str(script),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
             env={"PATH": os.environ["PATH"]},
             start_new_session=True,
         )
+        has_started(self._outer.pid)
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and self._outer.poll() is None:
             init = self._systemd()
@@ -116,6 +130,7 @@ class Lab:
         elif self._outer.poll() is None:
             os.killpg(self._outer.pid, 9)
         self._outer.wait(60)
+        has_ended(self._outer.pid)
         self._log.close()
 
     def run(self, *command: str, check: bool = True, timeout: float = 180) -> str:
