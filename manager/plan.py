@@ -13,7 +13,8 @@ Promises, proved by tests/manager/test_plan.py:
 - no order of ours takes the number of ready workers below min(wanted, ready now); with a surge of 0 one less, and then
   only where the successor need not wait for the end of a back-off;
 - no spawn takes booting + ready above wanted + surge;
-- at most `wanted` workers drain in the slots that are wanted; beyond that the oldest drain is cut short;
+- at most `wanted` workers drain in the slots that are wanted. A replacement that would be one more waits for a drain to
+  end, up to `Limits.pile` seconds; then the oldest drain is cut short;
 - a failed canary leaves the old generation whole;
 - once everything is to stop, every worker has a time at which it is killed.
 """
@@ -76,10 +77,14 @@ class Limits(NamedTuple):
     boot: float = 300.0
     grace: float = 30.0
     """To finish requests. The worker keeps this limit itself; the master waits `slack` longer before it kills."""
-    slack: float = 1.0
+    slack: float = 5.0
+    """For what the worker does when it cancels requests: they have a second for their last words. The rest is for a
+    machine that is busy: a worker that is late is not to miss its lifespan shutdown for that."""
     cleanup: float = 5.0
-    """Lifespan shutdown, or a lifespan startup that nobody waits for any more."""
+    """Lifespan shutdown where nothing is left of `grace`, or a lifespan startup that nobody waits for any more."""
     force: float = 0.5
+    pile: float = 30.0
+    """How long a drain may hold up later replacements, where as many workers drain as are wanted."""
     hung: float = 5.0
     """How long a worker that hangs is kept while its replacement boots."""
 
@@ -182,7 +187,7 @@ def plan(
     if wish.stop:
         orders = {w.id: wish.stop for w in workers}
     else:
-        orders, wake_at = _departures(workers, wish, possible_at, now)
+        orders, wake_at = _departures(workers, wish, limits, possible_at, now)
     for worker in workers:
         if worker.state in (State.KILLING, State.GONE):
             continue
@@ -223,7 +228,7 @@ def _is_canary(worker: WorkerView, wish: Wish) -> bool:
 
 
 def _departures(
-    workers: Sequence[WorkerView], wish: Wish, possible_at: Callable[[Spawn], float], now: float
+    workers: Sequence[WorkerView], wish: Wish, limits: Limits, possible_at: Callable[[Spawn], float], now: float
 ) -> tuple[dict[int, Order], float]:
     """Return who has to go while the server serves on, and when to look again.
 
@@ -256,18 +261,28 @@ def _departures(
             if holder is not None and holder is not worker and holder.state is State.READY:
                 surplus.append(worker)
     allowed = max(0, len(ready) - wish.wanted)
-    orders |= {w.id: Order.RETIRE for w in surplus[:allowed]}
+    leavers = surplus[:allowed]
     if wish.surge == 0 and (not surplus or allowed == 0):
         for worker, successor in _stop_first(workers, ready, holders, surplus, wish):
             if (when := possible_at(successor)) <= now:
-                orders[worker.id] = Order.RETIRE
+                leavers = [worker]
                 break
             wake_at = min(wake_at, when)  # who left now would be missed until then
 
-    # A drain that lasts must not hold up the next restart, nor may drains pile up.
-    draining = [w for w in workers if w.state is State.DRAINING and w.slot <= wish.wanted]
-    draining.sort(key=lambda w: (w.ordered_at or w.since, w.id))
-    orders |= {w.id: Order.CANCEL for w in draining[: max(0, len(draining) - wish.wanted)]}
+    # Drains may not pile up. One that is young holds up who comes after it: its requests were promised the time.
+    draining = [(w.ordered_at or w.since, w.id) for w in workers if w.state is State.DRAINING and w.slot <= wish.wanted]
+    draining.sort()
+    room = wish.wanted - len(draining)
+    for worker in leavers:
+        if worker.slot <= wish.wanted:
+            if room <= 0:
+                cut_at = draining[-room][0] + limits.pile if -room < len(draining) else math.inf
+                if cut_at > now:
+                    wake_at = min(wake_at, cut_at)
+                    continue
+            room -= 1
+        orders[worker.id] = Order.RETIRE
+    orders |= {id: Order.CANCEL for _, id in draining[: max(0, -room)]}
     return orders, wake_at
 
 
@@ -334,7 +349,10 @@ def _deadline(worker: WorkerView, workers: Sequence[WorkerView], wish: Wish, lim
             return worker.since, "its event loop is blocked"
         return worker.since + limits.hung, "its event loop is blocked"
     if worker.state is State.STOPPING:
-        return worker.since + limits.cleanup, f"lifespan shutdown took longer than {limits.cleanup:g} s"
+        end = worker.since + limits.cleanup
+        if worker.order < Order.CANCEL:
+            end = max(end, (worker.ordered_at or worker.since) + grace)
+        return end, f"it did not end within {end - worker.since:.3g} s after its requests"
     if worker.order is Order.CANCEL:
         return worker.order_since + limits.slack, "its requests were cancelled and it did not end"
     if worker.order:

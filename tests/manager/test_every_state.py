@@ -32,7 +32,7 @@ NEWEST = 2
 """The last generation that SIGHUP asks for."""
 NOW = 1000.0
 LONG = 1e6
-LIMITS = Limits(boot=LONG, grace=LONG, slack=LONG, cleanup=LONG, force=LONG, hung=LONG)
+LIMITS = Limits(boot=LONG, grace=LONG, slack=LONG, cleanup=LONG, force=LONG, pile=LONG, hung=LONG)
 """No limit passes but where a step says that it does."""
 LONG_AGO = -9 * LONG
 

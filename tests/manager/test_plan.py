@@ -9,6 +9,7 @@ import pytest
 from uvicorn.manager.handle import WorkerHandle
 from uvicorn.manager.plan import Limits, Order, Phase, Plan, Spawn, Tell, Wish, plan
 from uvicorn.manager.worker import State
+from uvicorn.server.lifecycle import _AFTER_CANCEL
 
 LIMITS = Limits()
 
@@ -204,6 +205,23 @@ def test_a_hung_worker_is_replaced_and_killed_when_the_replacement_is_ready():
     assert moves(workers, Wish(2), now=10.1).tells == (Tell(12, Order.KILL, "its event loop is blocked"),)
 
 
+def drains(count: int, began: float) -> list[WorkerHandle]:
+    told = {"order": Order.RETIRE, "ordered_at": began}
+    return [worker(slot, slot, State.DRAINING, **told) for slot in range(1, count + 1)]
+
+
+def test_a_young_drain_holds_up_who_would_be_one_too_many():
+    wish = Wish(2).begin(3).advance([worker(31, 1, generation=3).view])
+    serving = [worker(21, 1, generation=2), worker(22, 2, generation=2), worker(31, 1, generation=3)]
+    assert moves([*drains(2, 10.0), *serving], wish, now=39.0) == Plan((), (), 40.0)
+    assert moves([*drains(1, 10.0), *serving], wish, now=39.0).tells == (Tell(21, Order.RETIRE),)
+    assert moves([*drains(2, 10.0), *serving], wish, now=40.0).tells == (Tell(1, Order.CANCEL), Tell(21, Order.RETIRE))
+
+
+def test_scaling_down_waits_for_no_drain():
+    assert moves([*drains(2, 10.0), *three()], Wish(2), now=20.0).tells == (Tell(13, Order.RETIRE),)
+
+
 def test_an_endless_drain_does_not_hold_up_a_rollout_but_drains_do_not_pile_up():
     draining = [worker(i, 1, State.DRAINING, order=Order.RETIRE, ordered_at=float(i)) for i in (1, 2, 3)]
     assert moves([*draining, worker(12, 1), worker(13, 2)], Wish(2)).tells == (Tell(1, Order.CANCEL),)
@@ -216,6 +234,26 @@ def test_scaling_down_far_cuts_no_drain():
 
 def test_retiring_all_workers_keeps_none():
     assert {t.id for t in moves(three(), Wish(0)).tells} == {11, 12, 13}
+
+
+@pytest.mark.parametrize(
+    ("order", "stopping_since", "killed_at"),
+    [
+        pytest.param(Order.STOP, 2.0, 31.0, id="requests ended early"),
+        pytest.param(Order.RETIRE, 29.0, 34.0, id="requests ended late"),
+        pytest.param(Order.CANCEL, 2.0, 7.0, id="fast"),
+    ],
+)
+def test_lifespan_shutdown_has_what_the_requests_have_left(order, stopping_since, killed_at):
+    times = {"ordered_at": 1.0, "order_since": 1.0, "since": stopping_since}
+    one = worker(1, 1, State.STOPPING, order=order, ready_at=0.0, **times)
+    assert moves([one], Wish(1, stop=Order.STOP), now=stopping_since).wake_at == killed_at
+    tell = moves([one], Wish(1, stop=Order.STOP), now=killed_at).tells[0]
+    assert tell == Tell(1, Order.KILL, f"it did not end within {killed_at - stopping_since:g} s after its requests")
+
+
+def test_the_master_waits_longer_than_a_worker_does_for_cancelled_requests():
+    assert Limits().slack >= 2 + _AFTER_CANCEL
 
 
 @pytest.mark.parametrize("state", [s for s in State if s not in (State.GONE, State.KILLING)])
