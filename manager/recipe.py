@@ -168,7 +168,7 @@ class ConfigSource:
         """Raises NotPicklable."""
         self.config = config
         self._pickled = _pickled(config)
-        self._preparation = _preparation()
+        self._preparation = preparation("uvicorn worker")
         self._sys_path = [path or os.getcwd() for path in sys.path]
 
     def reload(self) -> None:
@@ -236,11 +236,12 @@ def working_directory() -> str:
         return here
 
 
-def _preparation() -> bytes:
+def preparation(name: str) -> bytes:
+    """Return what `multiprocessing.spawn.prepare` needs in a process of this name to be like us, pickled."""
     import pickle
     from multiprocessing import spawn
 
-    data = spawn.get_preparation_data("uvicorn worker")
+    data = spawn.get_preparation_data(name)
     if "authkey" in data:
         data["authkey"] = bytes(data["authkey"])  # its own class pickles itself only into a process being spawned
     return pickle.dumps(data)

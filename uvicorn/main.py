@@ -260,9 +260,9 @@ def _reload(config: Config) -> None:
 
     from uvicorn.listeners import open_listeners, running_lines
     from uvicorn.manager import alone
-    from uvicorn.reload.jobs import preparation
+    from uvicorn.manager.recipe import preparation
 
-    preparation()  # in a main module without its guard this raises what explains it, before the port is in use
+    preparation("uvicorn")  # in a main module without its guard this raises what explains it, before the port is in use
     logger = logging.getLogger("uvicorn.error")
     target = _mine("Server")(config).run
     try:
@@ -336,6 +336,6 @@ def _is_inside_a_loop() -> bool:
 
 
 if __name__ == "__main__":
-    from uvicorn.command import main as command
+    from uvicorn import command
 
-    command()
+    command.main()

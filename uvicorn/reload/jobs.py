@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from uvicorn.errors import UsersError
+from uvicorn.manager.recipe import preparation
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -101,7 +102,7 @@ class TargetJob:
     def __init__(self, config: Config, target: Callable[..., Any]) -> None:
         """Raises RuntimeError, with multiprocessing's explanation, in a main module that lacks its guard."""
         self.config, self._target = config, target
-        self._preparation = preparation()
+        self._preparation = preparation("uvicorn")
         self.sys_path = [path or os.getcwd() for path in sys.path]
         self.late_paths = ["", os.getcwd()]
 
@@ -122,17 +123,6 @@ class TargetJob:
                 "refers to at the top level of a module, or do without reload"
             ) from error
         return {"preparation": _text(self._preparation), "pickled": _text(pickled)}
-
-
-def preparation() -> bytes:
-    """Return what `multiprocessing.spawn.prepare` needs, pickled."""
-    import pickle
-    from multiprocessing import spawn
-
-    data = spawn.get_preparation_data("uvicorn")
-    if "authkey" in data:
-        data["authkey"] = bytes(data["authkey"])  # its own class pickles itself only into a process being spawned
-    return pickle.dumps(data)
 
 
 def _text(data: bytes) -> str:
