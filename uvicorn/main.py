@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from configparser import RawConfigParser
 
     from uvicorn._types import ASGIApplication
-    from uvicorn.command import main as main
     from uvicorn.config import LIFESPAN as LIFESPAN
     from uvicorn.config import (
         Config,
