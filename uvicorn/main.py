@@ -335,6 +335,4 @@ def _is_inside_a_loop() -> bool:
 
 
 if __name__ == "__main__":
-    from uvicorn import command
-
-    command.main()
+    __getattr__("main")()
