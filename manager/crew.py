@@ -273,14 +273,14 @@ class Crew:
         self.restarts.failed(worker, self, self._chief.wish.wanted, now)
         if worker.failure:
             worker.why = worker.failure
-        if action is Action.REPORT_FAILED and (status.signal is None or self._chief.established):
-            starting = not self._chief.established
-            report.ended(
-                worker, status, now, "" if starting else self.restarts.what_next(worker, self._chief.wish.wanted, now)
-            )
+        wish, established = self._chief.wish, self._chief.established
+        then = self.restarts.what_next(worker, wish.wanted, now)
+        if action is Action.REPORT_FAILED and (status.signal is None or established):
+            # What becomes of it all is the next line.
+            report.ended(worker, status, now, then if established and not wish.tries(worker.generation) else "")
             self._chief.boot_failed(worker, worker.failure or str(status))
         else:
-            report.ended(worker, status, now, self.restarts.what_next(worker, self._chief.wish.wanted, now))
+            report.ended(worker, status, now, then)
 
     def _forget(self, worker: WorkerHandle) -> None:
         del self.workers[worker.id]

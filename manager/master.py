@@ -309,7 +309,8 @@ class Master:
         if self.wish is before or generation != before.target:
             return
         older = sum(worker.generation != generation for worker in self._crew)
-        report.rollout_failed(before, self.wish, reason, older)
+        whole = before.surge > 0 or self._crew.nursery.holds_code(before.base)
+        report.rollout_failed(before, self.wish, reason, older, whole=whole)
         self._failure = ", the last reload failed"
         if self.wish.phase in (Phase.STEADY, Phase.HALTED):
             self._notifier.ready()

@@ -138,6 +138,10 @@ class Wish(NamedTuple):
             return self._replace(phase=Phase.HALTED)
         return self
 
+    def tries(self, generation: int) -> bool:
+        """Say whether a failure of `generation` decides a rollout: it is no matter of one worker, then."""
+        return generation == self.target and self.phase in (Phase.CANARY, Phase.ROLLING)
+
     @property
     def generations(self) -> set[int]:
         """The generations from which workers may still be forked."""

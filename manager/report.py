@@ -52,10 +52,14 @@ def reloaded(ready: int, generation: int, took: float) -> None:
     logger.info("Reloaded: %d worker%s of generation %d in %s", ready, plural, generation, seconds(took))
 
 
-def rollout_failed(before: Wish, after: Wish, reason: str, older: int) -> None:
-    """Log that a rolling restart failed, and what is served now; `older`: workers that are not of its generation."""
+def rollout_failed(before: Wish, after: Wish, reason: str, older: int, *, whole: bool) -> None:
+    """Log that a rolling restart failed, and what is served now; `older`: workers that are not of its generation.
+
+    `whole`: nobody had to make room for the canary, or can come back.
+    """
     if before.phase is Phase.CANARY:
-        what, now = "failed", f"generation {before.base} stays, all of it"
+        all_of_it = "all of it" if whole else "but for the worker that has made room"
+        what, now = "failed", f"generation {before.base} stays, {all_of_it}"
     elif after.target != before.target:
         what, now = "failed", f"going back to generation {after.target}"
     else:

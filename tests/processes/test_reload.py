@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import signal
+from contextlib import ExitStack
 
 import pytest
 
@@ -100,6 +102,38 @@ def test_a_boot_that_hangs_is_given_up_and_the_next_reload_heals(uvicorn, tmp_pa
         judge(clients)
     assert versions(server) == {b"healed"}
     assert len(lines_with(server, "Reload failed")) == 1
+
+
+def test_a_worker_that_made_room_for_a_canary_that_fails_is_told_to_be_missing(uvicorn, tmp_path):
+    server = start(uvicorn, "--surge", "0", app=PID)
+    with load(server) as clients:
+        deploy(tmp_path, "raise RuntimeError('the cause')")
+        server.signal(signal.SIGHUP)
+        server.wait_for(
+            "Reload failed: .*the cause; generation 1 stays, but for the worker that has made room", DEADLINE
+        )
+        assert re.search(
+            r"exited: exit code 3 before it was ready, after \S+ s; RuntimeError: the cause$", server.log, re.M
+        )
+        deploy(tmp_path, with_version("healed"))
+        hup(server, 3)
+        judge(clients)
+    assert versions(server) == {b"healed"}
+
+
+def test_a_restart_cuts_no_request_that_the_one_before_it_has_left(uvicorn):
+    server = start(uvicorn, "--manager", app=PID, workers=1)
+    with ExitStack() as stack:
+        wires = []
+        for generation in (2, 3, 4):
+            wires.append(stack.enter_context(connect(server)))
+            wires[-1].send(request("/sleep/4"))
+            server.wait_for("sleeps", DEADLINE, count=len(wires))
+            server.signal(signal.SIGHUP)
+            all_ready(server, generation)
+        for wire in wires:
+            assert wire.read_response().status == 200
+    server.wait_for("Reloaded: 1 worker of generation 4", DEADLINE)
 
 
 def test_a_term_in_the_middle_of_a_restart_that_a_stream_holds_up_ends_within_the_limit(uvicorn):

@@ -127,6 +127,25 @@ def test_a_worker_that_blocks_for_ever_is_killed_when_the_limit_has_passed(uvico
     assert "is killed: it did not end within 0.5 s" in server.log
 
 
+def test_a_request_that_ignores_its_end_does_not_cost_the_lifespan_shutdown(uvicorn):
+    app = PID.replace(
+        'elif path == "/stream":',
+        'elif path == "/stubborn":\n        os.write(1, b"stubborn\\n")\n        while True:\n            try:\n'
+        "                await asyncio.sleep(600)\n            except asyncio.CancelledError:\n                pass\n"
+        '    elif path == "/stream":',
+    )
+    server = start(uvicorn, app=app)
+    pids = worker_pids(server, 3)
+    with connect(server) as wire:
+        wire.send(request("/stubborn"))
+        server.wait_for("stubborn", DEADLINE)
+        server.signal(signal.SIGQUIT)
+        assert server.wait(DEADLINE) == 0
+    for pid in pids:
+        assert server.log.count(f"shut down {pid}\n") == 1
+    assert server.log.count("is killed: it did not end within 5 s after its requests") == 1
+
+
 def test_the_whole_group_may_be_signalled(uvicorn):
     for number in (signal.SIGINT, signal.SIGTERM):
         server = start(uvicorn)
