@@ -104,3 +104,10 @@ def is_zombie(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
     except OSError:
         return True
+
+
+def watcher_of(server: Running) -> int:
+    """Return the pid of the process that watches the files (Linux)."""
+    return next(
+        pid for pid in server.descendants() if b"reload.watch_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    )
