@@ -151,7 +151,7 @@ def test_an_app_that_cannot_start_ends_in_a_stopped_watcher(circus: Callable[...
 def test_single_processes_that_cannot_start_end_so_too(circus: Callable[..., Circus]):
     web = circus("processes", BROKEN="lifespan")
     until_status(web, "stopped")
-    web.running.wait_for("web is not started again: it failed 10 times")
+    web.running.wait_for("web is not started again: it failed 1[01] times")  # two may end at once
     web.running.wait_for_descendants(0)
 
 
