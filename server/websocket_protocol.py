@@ -45,6 +45,7 @@ RETIRE_SPREAD = 1.0
 """Seconds over which a retiring worker closes its WebSockets, so that their clients do not come back at once."""
 
 _LINGER = 2.0  # seconds
+_LINGER_QUIET = 0.1  # seconds without an octet of the client, before TLS ends
 _FAILURE_WAIT = 1.0  # seconds that the messages before a broken frame are given to be answered
 _TURN_OCTETS = 1 << 18  # that an application may send without a turn for others: a client that reads fast lets it go on
 _MESSAGE_OCTETS = 128  # that a message counts beside its own, for what it costs
@@ -116,6 +117,8 @@ class WebSocketConnection(Opening):
             self._early += data
             if len(self._early) > _EARLY_OCTETS and not self._reading_paused:
                 self._pause()
+        elif phase is LINGER and not self.transport.can_write_eof():
+            self.deadline = min(self.service.loop.time() + _LINGER_QUIET, self._stall_due)
 
     def eof_received(self) -> None:
         if self.phase <= CLOSING:
@@ -132,7 +135,8 @@ class WebSocketConnection(Opening):
 
     def resume_writing(self) -> None:
         self._write_paused = False
-        self._stall_due = inf
+        if self.phase <= OPEN:
+            self._stall_due = inf
         payload, self._pong_owed = self._pong_owed, None
         if payload is not None and self.phase is OPEN and self._engine is not None:
             self.transport.write(self._engine.pong(payload))
@@ -363,11 +367,16 @@ class WebSocketConnection(Opening):
             self._resume()
 
     def _hang_up(self) -> None:
-        """Close our side and read theirs out for a moment, so that a reset does not overtake what we wrote last."""
+        """Close our side and read theirs out for a moment, so that a reset does not overtake what we wrote last.
+
+        TLS ends in both directions at once, and breaks off if something comes then: it is closed when the client is
+        silent.
+        """
         if self.phase >= LINGER:
             return
         self.phase = LINGER
         self._early = b""
+        self._stall_due = self.service.loop.time() + _LINGER
         self._set_deadline()
         transport = self.transport
         if transport.is_closing():
@@ -378,8 +387,6 @@ class WebSocketConnection(Opening):
             transport.resume_reading()
         if transport.can_write_eof():
             transport.write_eof()
-        else:
-            transport.close()  # TLS says goodbye, and itself reads on until the client does
 
     def _end(self, code: int, reason: str) -> None:
         """Tell the application that the connection is over, once, behind the messages that it has not taken yet."""
@@ -415,7 +422,8 @@ class WebSocketConnection(Opening):
         elif phase is CLOSING:
             deadline = service.loop.time() + CLOSE_TIMEOUT
         elif phase is LINGER:
-            deadline = service.loop.time() + _LINGER
+            quiet = inf if self.transport.can_write_eof() else service.loop.time() + _LINGER_QUIET
+            deadline = min(quiet, self._stall_due)
         elif phase is CLOSED:
             deadline = service.loop.time() + CLOSE_TIMEOUT
         else:
@@ -427,6 +435,11 @@ class WebSocketConnection(Opening):
     def expired(self, now: float) -> None:
         """The deadline has passed (called by the sweep)."""
         phase = self.phase
+        if phase is LINGER and not self.transport.can_write_eof() and not self.transport.is_closing():
+            self.phase = CLOSED
+            self._set_deadline()
+            self.transport.close()
+            return
         if phase is not OPEN and (phase > OPEN or now >= self._stall_due):
             self.deadline = inf
             self.phase = CLOSED

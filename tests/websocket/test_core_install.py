@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.autobahn.app import ECHO
 from tests.support.processes import Running
 from tests.support.wire import Wire
 
+from .app import ECHO
 from .harness import BINARY, TEXT, Client, frame, handshake
 
 HIDDEN = """\

@@ -441,23 +441,42 @@ def test_over_tls(engine: str, certificates: Certificates) -> None:
         assert served.errors == []
 
 
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 def test_over_tls_an_end_by_the_server_ends_tls(
-    engine: str, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+    engine: str, certificates: Certificates, monkeypatch: pytest.MonkeyPatch, loop: str
 ) -> None:
-    monkeypatch.setattr(websocket_protocol, "_LINGER", 3600.0)  # seconds, after which the connection would be reset
-    options = {"ssl_keyfile": str(certificates.key), "ssl_certfile": str(certificates.certificate)}
-    for loop in ("uvloop", "asyncio"):
-        with Served(echo, engine, loop=loop, **options) as served:
-            with served.open(tls=certificates.context()) as client:
-                client.send(frame(0xB))
-                assert client.read_close()[0] == 1002
-                client.send(close_frame(1002))
-                assert client.ended() == "eof"
-            with served.connect(tls=certificates.context()) as client:
-                client.wire.send(handshake(key="abc") + bytes(100_000))
-                assert client.read_handshake().status == 400
-                assert client.ended() == "eof"
-            assert served.errors == []
+    for limit in ("_LINGER", "CLOSE_TIMEOUT"):
+        monkeypatch.setattr(websocket_protocol, limit, 3600.0)  # seconds, after which a connection is reset
+    options = {"ssl_keyfile": str(certificates.key), "ssl_certfile": str(certificates.certificate), "loop": loop}
+    with Served(echo, engine, **options) as served:
+        with served.open(tls=certificates.context()) as client:
+            client.send(frame(0xB))
+            assert client.read_close()[0] == 1002
+            assert client.ended() == "eof"
+        with served.connect(tls=certificates.context()) as client:
+            client.wire.send(handshake(key="abc"))
+            assert client.read_handshake().status == 400
+            assert client.ended() == "eof"
+        served.wait_until(lambda: not served.connections, "the connections are forgotten")
+        assert served.errors == []
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_over_tls_a_client_that_still_sends_gets_the_answer(
+    engine: str, certificates: Certificates, monkeypatch: pytest.MonkeyPatch, loop: str
+) -> None:
+    for limit in ("_LINGER", "_LINGER_QUIET"):
+        monkeypatch.setattr(websocket_protocol, limit, 3600.0)
+    options = {"ssl_keyfile": str(certificates.key), "ssl_certfile": str(certificates.certificate), "loop": loop}
+    with Served(echo, engine, ws_max_size=1000, **options) as served:
+        with served.open(tls=certificates.context()) as client:
+            client.binary(bytes(1 << 20))
+            assert client.read_close()[0] == 1009
+        with served.connect(tls=certificates.context()) as client:
+            client.wire.send(handshake(key="abc") + bytes(1 << 20))
+            assert client.read_handshake().status == 400
+        served.wait_until(lambda: not served.connections, "the connections are forgotten")
+        assert served.errors == []
 
 
 def test_over_a_unix_socket(engine: str, tmp_path: Path) -> None:
