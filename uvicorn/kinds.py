@@ -153,13 +153,14 @@ def _forwarded_headers(value: Any) -> str:
     return ",".join(names)
 
 
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, 5.6.2
-_FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110, 5.5
+# Not compiled before they are needed: the command would wait for it each time it starts.
+_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # RFC 9110, 5.6.2
+_FIELD_VALUE = r"[\t\x20-\x7e\x80-\xff]*"  # RFC 9110, 5.5
 
 
 def _header(value: Any) -> tuple[str, str]:
     name, colon, content = _text(value).partition(":") if isinstance(value, str) else (value[0], ":", value[1])
-    if not colon or not _TOKEN.fullmatch(name) or not _FIELD_VALUE.fullmatch(content):
+    if not colon or not re.fullmatch(_TOKEN, name) or not re.fullmatch(_FIELD_VALUE, content):
         raise ValueError
     return name, content
 

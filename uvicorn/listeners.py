@@ -188,13 +188,18 @@ def _open(address: Tcp | Unix | Inherited, config: Config) -> list[Listener]:
 # -- TCP ---------------------------------------------------------------------------------------------------------------
 
 
+_OF_ADDRESSES = frozenset("0123456789abcdefABCDEF.:")
+
+
 def _bind_tcp(address: Tcp, family: int, *, v6only: bool) -> list[Listener]:
     """Bind every address that the host resolves to; with port 0 all of them to the port that the first one got."""
     host, port = address
     if not 0 <= port <= 65535:
         raise ListenError(f"cannot bind {host}:{port}: a port is from 0 to 65535")
+    # A name goes through the codec for international ones, which is a millisecond and some memory; an address need not.
+    name = host.encode() if host and set(host) <= _OF_ADDRESSES else host or None
     try:
-        found = socket.getaddrinfo(host or None, port, family, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)
+        found = socket.getaddrinfo(name, port, family, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a host name"
         raise ListenError(f"cannot resolve host {host!r}: {reason}") from None
