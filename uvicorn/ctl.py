@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -150,6 +151,11 @@ MANAGERS = {
                 "systemctl --user daemon-reload && systemctl --user enable --now uvicorn-user",
                 "~/.config/systemd/user",
             ),
+            "hardened": Variant(
+                ("hardened.conf",),
+                "systemctl --user daemon-reload && systemctl --user restart uvicorn-user",
+                "~/.config/systemd/user/uvicorn-user.service.d",
+            ),
             "notify-reload": Variant(
                 ("notify-reload.conf",), "systemctl daemon-reload", "/etc/systemd/system/uvicorn.service.d"
             ),
@@ -164,6 +170,10 @@ MANAGERS = {
         exclusive=frozenset({"unix", "tls"}),
     ),
 }
+
+
+_NO_SERVER = ("exits", "hardened", "notify-reload")
+"""Variants that are beside a server's configuration: they start none."""
 
 
 def render(manager: str, variant: str, values: Values) -> dict[str, str]:
@@ -203,7 +213,12 @@ def mistakes(manager: str, variant: str, values: Values) -> Iterator[tuple[str, 
 
 def doubts(manager: str, variant: str, values: Values) -> Iterator[str]:
     """Yield what will probably not work on this machine, and what to do."""
-    if manager == "nginx" or variant in ("exits", "notify-reload"):
+    if variant == "notify-reload" and (found := _systemd_version()) is not None and found < NOTIFY_RELOAD_SINCE:
+        yield (
+            f"systemd {found} here does not know Type=notify-reload ({NOTIFY_RELOAD_SINCE} and later do),"
+            " and could not reload with this file"
+        )
+    if manager == "nginx" or variant in _NO_SERVER:
         return
     module = values.app.partition(":")[0].replace(".", "/")
     there = Path(values.directory, module)
@@ -218,6 +233,18 @@ def doubts(manager: str, variant: str, values: Values) -> Iterator[str]:
             yield f"{path} cannot be seen by the unit, which has a /tmp of its own: put it elsewhere, say below /srv"
         elif closed := _closed_to(values.user, path):
             yield f"{values.user} cannot reach {path}: {closed} is closed to others"
+
+
+NOTIFY_RELOAD_SINCE = 253
+
+
+def _systemd_version() -> int | None:
+    try:
+        said = subprocess.run(["systemctl", "--version"], capture_output=True, text=True, timeout=10).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    found = re.match(r"systemd (\d+)", said)
+    return int(found[1]) if found else None
 
 
 def _closed_to(user: str, path: str) -> str | None:
@@ -244,18 +271,22 @@ def main() -> None:
 
 
 def _variants() -> str:
-    return "; ".join(f"{name} has {', '.join(manager.variants)}" for name, manager in MANAGERS.items())
+    return "\n".join(f"      {name:<11} {', '.join(manager.variants)}" for name, manager in MANAGERS.items())
 
 
 @main.command(
     help=f"""Write a configuration for supervisor, circus, systemd or nginx, and say what to do next.
 
-    Variants: {_variants()}. Each file says what it is for.""",
+    Each file says what it is for.
+
+    \b
+    Variants (the first one is the default):
+{_variants()}""",
     epilog="Example: uvicornctl init systemd --app shop.main:app --directory /srv/shop --user shop --port 8000",
 )
 @click.argument("manager", type=click.Choice(list(MANAGERS)))
-@click.option("--app", metavar="MODULE:ATTRIBUTE", help="The application; needed for all but nginx.")
-@click.option("--variant", help="Which of several configurations; the first one is the default: see above.")
+@click.option("--app", metavar="MODULE:ATTRIBUTE", help="The application; needed for whatever starts it.")
+@click.option("--variant", help="Which of several configurations: see above.")
 @click.option("--directory", default=os.getcwd, show_default="this one", help="Where the application's modules are.")
 @click.option("--user", default=Values.user, show_default=True, help="Whom the server runs as.")
 @click.option("--host", default=Values.host, show_default=True, help="Where it listens.")
@@ -271,7 +302,7 @@ def init(manager: str, app: str | None, variant: str | None, to: str | None, for
     variant = variant or next(iter(kind.variants))
     if variant not in kind.variants:
         raise click.BadParameter(f"{manager} has {', '.join(kind.variants)}, not {variant!r}", param_hint="--variant")
-    if app is None and manager != "nginx":
+    if app is None and manager != "nginx" and variant not in _NO_SERVER:
         raise click.UsageError("Missing option '--app': the application, as MODULE:ATTRIBUTE, such as shop.main:app")
     commands = os.path.dirname(os.path.abspath(sys.executable))
     given["directory"] = os.path.abspath(given["directory"])
@@ -289,7 +320,7 @@ def init(manager: str, app: str | None, variant: str | None, to: str | None, for
             "\n".join(f"# == {name} ==\n{text}" if several else text for name, text in rendered.items()), nl=False
         )
         return
-    needs_user = manager != "nginx" and variant not in ("user", "exits", "notify-reload")
+    needs_user = manager != "nginx" and variant not in ("user", *_NO_SERVER)
     if needs_user and not _exists(values.user):
         said = (
             f"there is no user {values.user!r} here; `useradd --system {values.user}` makes one, --user names another"

@@ -49,7 +49,7 @@ def test_the_units_are_clean_and_exposed_little(web: Callable[..., Web], lab: La
 
 
 def test_each_variant_is_tested():
-    assert set(MANAGERS["systemd"].variants) == {"socket", "uds", "template", "user", "notify-reload"}
+    assert set(MANAGERS["systemd"].variants) == {"socket", "uds", "template", "user", "hardened", "notify-reload"}
 
 
 def test_ready_means_that_every_worker_has_started(web: Callable[..., Web], lab: Lab):

@@ -108,3 +108,26 @@ def test_a_user_starts_reloads_and_stops_a_service(managed: Managed):
     managed.ctl("stop", "uvicorn-user")
     assert managed.show("Result") == "success"
     until_held_by(managed.port, set())
+
+
+def test_namespaces_of_the_users_own_hide_the_rest(managed: Managed):
+    lab = managed.lab
+    if "may" not in lab.run(*AS_USER, "sh", "-c", "unshare --user --mount true && echo may", check=False):
+        pytest.skip("users may make no namespaces here")
+    ((name, text),) = render("systemd", "hardened", Values()).items()
+    folder = Path(lab.seen(f"{HOME}/.config/systemd/user/{UNIT}.d"))
+    folder.mkdir()
+    (folder / name).write_text(text)
+    # Elsewhere the system's systemd has made it, for the first of its own units that is put into a namespace.
+    lab.run("mkdir", "-p", "/run/systemd/unit-root")
+    managed.ctl("daemon-reload")
+    said = lab.run(*AS_USER, "systemd-analyze", "--user", "verify", UNIT).strip()
+    exposure = lab.exposure(UNIT, "--user", as_user=AS_USER)
+    print(f"user, hardened: verify {said or 'clean'}, exposure {exposure}")
+    assert said == ""
+    assert exposure <= 1.5
+    managed.ctl("start", UNIT)
+    assert managed.show("ActiveState") == "active", managed.journal()
+    assert len(pids(managed.port, 2)) == 2
+    managed.ctl("stop", UNIT)
+    assert managed.show("Result") == "success"

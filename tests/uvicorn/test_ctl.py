@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from uvicorn import ctl
 from uvicorn.ctl import MANAGERS, Values, fill, main, render
 
 EVERY = [(name, variant) for name, manager in MANAGERS.items() for variant in manager.variants]
@@ -150,6 +151,14 @@ def test_a_user_who_is_missing_is_an_error_on_the_machine_itself_and_a_note_for_
     )
     assert run(*arguments, "--to", str(tmp_path)).exit_code == 0
     assert "user=nobody-of-this-name" in (tmp_path / "web.conf").read_text()
+
+
+def test_a_reload_that_this_systemd_does_not_know_is_noted(monkeypatch: pytest.MonkeyPatch):
+    for version, noted in ((252, True), (253, False), (None, False)):
+        monkeypatch.setattr(ctl, "_systemd_version", lambda version=version: version)
+        result = run("systemd", "--variant", "notify-reload", "--to", "-")
+        assert result.exit_code == 0
+        assert ("systemd 252 here does not know Type=notify-reload" in result.output) == noted
 
 
 def test_what_will_not_work_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
