@@ -15,8 +15,7 @@ __all__ = ["Config", "Server", "main", "run"]
 # `import uvicorn; uvicorn.config.LOGGING_CONFIG` has always worked. Nothing of it is imported before it is used:
 # the command's --help and the master need neither asyncio nor ssl, and serving does not need click.
 _OBJECTS = {"Config": "uvicorn.config", "Server": "uvicorn.server", "main": "uvicorn.command"}
-if not TYPE_CHECKING:
-    del main  # the module, which the import above has put here; the attribute is the command
+globals().pop("main", None)  # the module, which the import above has put here; the attribute is the command
 _MODULES = frozenset(
     {
         "config",

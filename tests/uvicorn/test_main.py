@@ -66,6 +66,27 @@ def test_the_attribute_of_the_package_is_the_command():
 
 
 @pytest.mark.parametrize(
+    "first",
+    [
+        "import uvicorn.main",
+        "import uvicorn.main as main",
+        "from uvicorn.main import main",
+        "from uvicorn import main",
+        "from uvicorn import *",
+        "import importlib, uvicorn; importlib.reload(uvicorn)",
+        "import sys, uvicorn; del sys.modules['uvicorn']",
+    ],
+)
+def test_the_attribute_is_the_command_whatever_is_imported_first(first: str):
+    program = f"{first}\nimport click, sys, uvicorn\nprint(uvicorn.main is sys.modules['uvicorn.main'].main)\n"
+    program += (
+        "assert isinstance(uvicorn.main, click.Command)\nassert globals().get('main', uvicorn.main) is uvicorn.main\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert ran.stdout == "True\n", ran.stderr
+
+
+@pytest.mark.parametrize(
     ("arguments", "name", "value"),
     [
         (["--host", "0.0.0.0"], "host", "0.0.0.0"),
