@@ -10,6 +10,7 @@ import contextlib
 import importlib.util
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -25,6 +26,18 @@ from .pidfile import PidFile
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
+
+
+def open_standard_streams() -> None:
+    """Open the null device where standard input, output or error is closed: else a socket of ours gets its number."""
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+            os.set_inheritable(fd, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(fd, "w" if fd else "r", closefd=False))  # noqa: SIM115  # for the process's life
 
 
 def check(config: Config) -> Credentials | None:

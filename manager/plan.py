@@ -77,7 +77,7 @@ class Limits(NamedTuple):
     boot: float = 300.0
     grace: float = 30.0
     """To finish requests. The worker keeps this limit itself; the master waits `slack` longer before it kills."""
-    slack: float = 5.0
+    slack: float = 3.0
     """For what the worker does when it cancels requests: they have a second for their last words. The rest is for a
     machine that is busy: a worker that is late is not to miss its lifespan shutdown for that."""
     cleanup: float = 5.0
@@ -344,7 +344,9 @@ def _vacancies(workers: Sequence[WorkerView], wish: Wish, orders: Mapping[int, O
 
 def _deadline(worker: WorkerView, workers: Sequence[WorkerView], wish: Wish, limits: Limits) -> tuple[float, str]:
     """Return when this worker is killed, and the words for it."""
-    grace = limits.grace if worker.was_ready else min(limits.grace, limits.cleanup)
+    grace, patience = limits.grace, limits.grace + limits.slack
+    if not worker.was_ready:  # it has no requests
+        grace, patience = min(grace, limits.cleanup), min(patience, limits.cleanup)
     if worker.order >= Order.FORCE:
         return worker.order_since + limits.force, "it was told to leave at once"
     if worker.state is State.HUNG:
@@ -360,9 +362,9 @@ def _deadline(worker: WorkerView, workers: Sequence[WorkerView], wish: Wish, lim
     if worker.order is Order.CANCEL:
         return worker.order_since + limits.slack, "its requests were cancelled and it did not end"
     if worker.order:
-        return worker.ordered_at + grace + limits.slack, f"it did not end within {grace:g} s"
+        return worker.ordered_at + patience, f"it did not end within {grace:g} s"
     if worker.state is State.DRAINING:  # somebody else told it
-        return worker.since + grace + limits.slack, f"it did not end within {grace:g} s"
+        return worker.since + patience, f"it did not end within {grace:g} s"
     if worker.state in COMING:
         return worker.born + limits.boot, f"it was not ready within {limits.boot:g} s"
     return math.inf, ""

@@ -7,7 +7,7 @@ import logging
 import sys
 from copy import copy
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TextIO
 
 from uvicorn._ansi import style
 from uvicorn.settings import LOGGING_CONFIG as LOGGING_CONFIG
@@ -41,7 +41,7 @@ class ColourizedFormatter(logging.Formatter):
         use_colors: bool | None = None,
     ) -> None:
         # stdout also for what goes to stderr: so it has always been
-        self.use_colors = use_colors if use_colors in (True, False) else sys.stdout.isatty()
+        self.use_colors = use_colors if use_colors in (True, False) else _is_terminal(sys.stdout)
         super().__init__(fmt=fmt, datefmt=datefmt, style=style)
 
     def color_level_name(self, level_name: str, level_no: int) -> str:
@@ -64,9 +64,13 @@ class ColourizedFormatter(logging.Formatter):
         return super().formatMessage(record)
 
 
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()  # None: the descriptor was closed when we were started
+
+
 class DefaultFormatter(ColourizedFormatter):
     def should_use_colors(self) -> bool:
-        return sys.stderr.isatty()
+        return _is_terminal(sys.stderr)
 
 
 class AccessFormatter(ColourizedFormatter):

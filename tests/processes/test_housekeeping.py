@@ -18,7 +18,8 @@ import pytest
 from tests.processes.apps import PID, before
 from tests.processes.helpers import DEADLINE, alive_of, all_ready, connect, get, request, until, worker_pids
 from tests.processes.helpers import start as start_workers
-from tests.support.wire import Wire
+from tests.support.processes import PYTHON
+from tests.support.wire import Wire, WireError
 
 
 def start(uvicorn, *args, app=PID, workers=2, **options):
@@ -193,3 +194,21 @@ def test_processes_have_titles_where_setproctitle_is_there(uvicorn):
         return sorted(lines) == titles
 
     until(named, f"processes are called {titles}", server=server)
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_standard_streams_may_be_closed(uvicorn, tmp_path, closed):
+    shell = ["sh", "-c", f'exec "$@" {closed}', "sh", PYTHON, "-m", "uvicorn"]
+    app = PID.replace('if path == "/pid":', 'print("to nowhere", flush=True)\n    if path == "/pid":')
+    server = uvicorn("--workers", "2", app=app, command=shell, ready=None)
+
+    def serves(version: bytes) -> bool:
+        with contextlib.suppress(OSError, WireError):
+            return {get(server, "/version") for _ in range(5)} == {version}
+        return False
+
+    until(lambda: serves(b"one"), "it serves", server=server)
+    (tmp_path / "app.py").write_text(app.replace('"one"', '"two"'))
+    server.signal(signal.SIGHUP)
+    until(lambda: serves(b"two"), "it serves the new version", server=server)
+    assert server.stop(DEADLINE) == 0
