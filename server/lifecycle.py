@@ -31,6 +31,7 @@ from uvicorn._compat import asyncio_run
 from uvicorn.errors import ListenError
 
 from .acceptor import Acceptor, Gate
+from .afterwork import Afterwork
 from .memory import keep_freed_memory
 from .process_signals import whole_process_handlers
 from .state import ServerState
@@ -82,6 +83,9 @@ class Server:
     _should_exit = False
     _force_exit = False
     _limit_max_requests: int | None = None
+    _ends_loop = False
+    """The event loop is ours: what else runs in it ends with us."""
+    _afterwork: Afterwork | None = None
     _waker: Waker | None = None
 
     def __init__(self, config: Config) -> None:
@@ -138,6 +142,7 @@ class Server:
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve in a new event loop until it is over. KeyboardInterrupt after a SIGINT, as asyncio.run() has it."""
         factory = self.config.get_loop_factory()
+        self._ends_loop = True
         asyncio_run(self.serve(sockets=sockets), loop_factory=factory)
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
@@ -191,6 +196,7 @@ class Server:
             self._detach()
             raise
         self._log_running()
+        self._afterwork = Afterwork() if self._ends_loop else None
         self.started = True
         if self.on_ready is not None:
             self.on_ready()
@@ -336,6 +342,8 @@ class Server:
         for _ in range(2):  # read first what has arrived already: then a connection with a request in it is not idle
             await asyncio.sleep(0)
         await self._drain(lenient=lenient)
+        if self._afterwork is not None and not self._hurried and not self.force_exit:
+            await self._unless_forced(self._afterwork.wait(self.config.timeout_graceful_shutdown))
         if not self.force_exit:
             await self._unless_forced(self.lifespan.shutdown())
         if self.force_exit:
