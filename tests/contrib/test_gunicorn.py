@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -65,6 +66,15 @@ def test_a_unix_socket_serves_and_is_removed_at_the_end(gunicorn: Start, tmp_pat
     assert get_json(str(path), "/scope")["client"] is None
     server.stop()
     assert not path.exists()
+
+
+def test_an_inherited_socket_is_served_and_kept(gunicorn: Start):
+    with socket.create_server(("127.0.0.1", 0)) as kept:
+        server = gunicorn("--bind", f"fd://{kept.fileno()}", workers=2, pass_fds=(kept.fileno(),))
+        assert len(pids(kept.getsockname(), 2)) == 2
+        assert get_json(kept.getsockname(), "/scope")["server"] == list(kept.getsockname())
+        assert server.stop() == 0
+        until_held_by(kept.getsockname(), {os.getpid()})
 
 
 # -- settings --

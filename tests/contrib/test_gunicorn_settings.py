@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
+from tests.support.processes import free_port, is_alive
 from tests.support.wire import Wire
 
 from .caught import assert_nothing_lost
 from .conftest import Start
-from .helpers import HERE, get, get_json, pids, until
+from .helpers import HERE, get, get_json, pids, until, until_held_by
 
 gunicorn_config = pytest.importorskip("gunicorn.config")
 from uvicorn.workers import NOT_HONOURED, UvicornH11Worker, UvicornWorker  # noqa: E402
@@ -340,5 +341,43 @@ def test_usr2_and_term_change_the_master_without_a_loss(gunicorn: Start, tmp_pat
     until(lambda: not server.descendants(), "the new master ends", log=lambda: server.log)
 
 
+def test_usr2_winch_and_quit_change_the_master_without_a_loss(gunicorn: Start, tmp_path: Path):
+    """gunicorn's documented way, which it takes only as a daemon."""
+    log, file, port = tmp_path / "error.log", tmp_path / "pid", free_port()
+    options = ["--bind", f"127.0.0.1:{port}", "--pid", file, "--error-logfile", log, "--keep-alive", 30, "--daemon"]
+    masters: set[int] = set()
+    try:
+        assert gunicorn(*options, workers=2, ready=None).wait() == 0
+        old = until(lambda: pid_in(file), "the pid file", log=log.read_text)
+        masters.add(old)
+        before = pids(port, 2)
+
+        def change() -> None:
+            os.kill(old, signal.SIGUSR2)
+            started = "Application startup complete"
+            until(lambda: log.read_text().count(started) >= 4, "the new workers are up", log=log.read_text)
+            masters.add(until(lambda: pid_in(tmp_path / "pid.2"), "the second pid file", log=log.read_text))
+            os.kill(old, signal.SIGWINCH)
+
+        assert_nothing_lost(
+            port,
+            tmp_path,
+            change,
+            leaving=lambda: log.read_text().count("Shutting down\n"),
+            moments=2,
+            settled=lambda: pids(port, 2, without=before),
+            log=log.read_text,
+        )
+        until(lambda: not any(map(is_alive, before)), "the old workers end", log=log.read_text)
+        os.kill(old, signal.SIGQUIT)
+        until(lambda: not is_alive(old), "the old master ends", log=log.read_text)
+        until(lambda: pid_in(file) in masters - {old}, "the new master takes the pid file over", log=log.read_text)
+        os.kill(*masters - {old}, signal.SIGTERM)
+        until_held_by(port, set(), log.read_text)
+    finally:
+        for pid in filter(is_alive, masters):
+            os.kill(pid, signal.SIGKILL)  # its workers notice
+
+
 def pid_in(file: Path) -> int | None:
-    return int(file.read_text()) if file.exists() else None
+    return int(file.read_text() or 0) or None if file.exists() else None
