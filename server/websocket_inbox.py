@@ -20,15 +20,17 @@ class Inbox:
     bounds what is read ahead: whoever puts messages in asks for `room` and `volume` before.
     """
 
-    __slots__ = ("_getters", "_loop", "_queue", "end", "max_messages", "octets", "on_empty", "on_room")
+    __slots__ = ("_getters", "_half", "_loop", "_queue", "end", "on_empty", "on_room", "room", "volume")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, max_messages: int) -> None:
         self._loop = loop
         self._queue: deque[Any] = deque((_CONNECT,))
         self._getters: deque[asyncio.Future[None]] = deque()
-        self.max_messages = max_messages
-        self.octets = 0
-        """In the messages that wait."""
+        self._half = max_messages - max_messages // 2  # the room at which half of the queue is free
+        self.room = max_messages - 1
+        """How many more messages may be put in."""
+        self.volume = MAX_OCTETS
+        """How many more octets."""
         self.end: tuple[int, str] | None = None
         """Code and reason of the disconnect, once there is one. It is delivered last, and again whenever asked."""
         self.on_room: Callable[[], None] | None = None
@@ -39,19 +41,10 @@ class Inbox:
     def __len__(self) -> int:
         return len(self._queue)
 
-    @property
-    def room(self) -> int:
-        """How many more messages may be put in."""
-        return self.max_messages - len(self._queue)
-
-    @property
-    def volume(self) -> int:
-        """How many more octets."""
-        return MAX_OCTETS - self.octets
-
     def put(self, message: str | bytes) -> None:
         self._queue.append(message)
-        self.octets += len(message)
+        self.room -= 1
+        self.volume -= len(message)
         if self._getters:
             self._wake()
 
@@ -81,14 +74,15 @@ class Inbox:
                     self._wake()  # what woke this receive() is for another now
                 raise
         message = queue.popleft()
+        self.room += 1
         if type(message) is str:
             event: dict[str, Any] = {"type": "websocket.receive", "text": message}
         elif type(message) is bytes:
             event = {"type": "websocket.receive", "bytes": message}
         else:
             return {"type": "websocket.connect"}
-        self.octets -= len(message)
-        if self.on_room is not None and len(queue) * 2 <= self.max_messages and self.octets * 2 <= MAX_OCTETS:
+        self.volume += len(message)
+        if self.on_room is not None and self.room >= self._half and self.volume * 2 >= MAX_OCTETS:
             self.on_room()
         return event
 

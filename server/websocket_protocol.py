@@ -115,7 +115,7 @@ class WebSocketConnection(Opening):
             self._read_request(data)
         elif phase is HANDSHAKE:
             self._early += data
-            if len(self._early) > _EARLY_OCTETS and not self._reading_paused:
+            if len(self._early) > _EARLY_OCTETS:
                 self._pause()
         elif phase is LINGER and not self.transport.can_write_eof():
             self.deadline = min(self.service.loop.time() + _LINGER_QUIET, self._stall_due)
@@ -288,14 +288,13 @@ class WebSocketConnection(Opening):
                 self._pings.answered(event.payload)  # type: ignore[union-attr]
                 if self.phase is OPEN:
                     self._set_deadline()  # the next ping may be nearer than the end of the wait for this answer
-        if self.phase is OPEN and not self._reading_paused and self._is_full(engine):
+        if inbox.room <= 0 or inbox.volume <= 0 or engine.has_rest:
             self._pause()
 
-    def _is_full(self, engine: Engine) -> bool:
-        inbox = self._inbox
-        return inbox.room <= 0 or inbox.volume <= 0 or engine.has_rest
-
     def _pause(self) -> None:
+        """Read no more until the application has made room; at the end it needs none, and all is read."""
+        if self._reading_paused or self.phase > OPEN:
+            return
         self._reading_paused = True
         self._inbox.on_room = self._resume
         self.transport.pause_reading()
@@ -305,10 +304,11 @@ class WebSocketConnection(Opening):
         engine = self._engine
         if engine is not None and engine.has_rest:
             self._read(b"")
-        if self.phase is OPEN and (engine is None or self._is_full(engine)):
+        inbox = self._inbox
+        if self.phase is OPEN and (engine is None or engine.has_rest or inbox.room <= 0 or inbox.volume <= 0):
             return
         self._reading_paused = False
-        self._inbox.on_room = None
+        inbox.on_room = None
         if not self.transport.is_closing():
             self.transport.resume_reading()
 
