@@ -270,8 +270,9 @@ class Master:
         before = self._source.config
         try:
             self._source.reload()
-        except UsersError as error:
-            logger.error("Cannot reload: %s; the running workers stay", error)
+        except Exception as error:  # whatever it is, it is no reason to stop serving
+            reason = error if isinstance(error, UsersError) else f"{type(error).__name__}: {error}"
+            logger.error("Cannot reload: %s; the running workers stay", reason)
             self._failure = ", the last reload failed"
             if self.established:
                 self._notifier.reloading(time.monotonic())  # whoever asked waits for the begin and the end of it
@@ -324,8 +325,12 @@ class Master:
         if not self.established and not self.wish.stop:
             logger.error("Cannot start workers: %s", reason)
             self._give_up()
-        else:
-            self._generation_failed(generation, reason)
+            return
+        before = self.wish
+        self._generation_failed(generation, reason)
+        if self.wish is before and not before.stop and (again := self._crew.nursery.blocked.get(generation)):
+            pause = report.seconds(max(0.0, again - time.monotonic()))
+            logger.error("Cannot start workers of generation %d: %s; trying again in %s", generation, reason, pause)
 
     # -- upgrade in place --
 

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from uvicorn.listeners import Listener
 
+from .backoff import SETTLED_AFTER
 from .handle import WorkerHandle
 from .loop import Loop, Rank
 from .messages import PROTOCOL, Forked, Loaded, NotForked, NotLoaded
@@ -167,6 +168,8 @@ class Nursery:
         if not ours:
             return
         self._dismiss(self._templates.pop(template.generation))
+        if template.loaded and time.monotonic() - template.born >= SETTLED_AFTER:
+            self._failures = 0
         self._failures += 1
         pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self._failures - 1, 12))
         self.blocked[template.generation] = time.monotonic() + pause

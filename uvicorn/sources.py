@@ -98,14 +98,19 @@ def read_file(name: str) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def read_env_file(name: str) -> dict[str, str]:
-    """Return the variables of an env file, without setting them."""
+    """Return the variables of an env file, without setting them. Raises UsersError."""
     try:
         from dotenv import dotenv_values
     except ImportError:
         raise ConfigError(
             "--env-file needs the package python-dotenv: pip install python-dotenv (or uvicorn[standard])"
         ) from None
-    return {key: value for key, value in dotenv_values(name).items() if value is not None}
+    try:
+        return {key: value for key, value in dotenv_values(name).items() if value is not None}
+    except OSError as error:
+        raise SettingError(f"cannot read {name}: {error.strerror}") from None
+    except ValueError as error:  # not UTF-8
+        raise SettingError(f"cannot read {name}: {error}") from None
 
 
 def _must_exist(settings: Settings, provenance: Provenance) -> None:

@@ -99,7 +99,7 @@ def test_directory_and_umask_are_those_that_were_asked_for(uvicorn, tmp_path, wa
     elsewhere.mkdir()
     options = ("--chdir", "elsewhere", "--umask", "027", "--app-dir", tmp_path)
     server = serving(uvicorn, *way, *options, "--uds", "web.sock")
-    assert f"in {elsewhere}" in server.log
+    server.wait_for(f"in {elsewhere}$", DEADLINE)  # written to another stream than what was awaited
     assert stat.S_IMODE((elsewhere / "made").stat().st_mode) == 0o640
     assert (tmp_path / "web.sock").exists()  # paths of ours are those of the directory that we were started in
     server.stop(DEADLINE)
@@ -121,7 +121,7 @@ def test_the_application_is_another_users_and_the_socket_too(uvicorn, public, wa
     nobody = pwd.getpwnam("nobody")
     options = ("--user", "nobody", "--chdir", "own", "--app-dir", public, "--uds", public / "web.sock")
     server = serving(uvicorn, "app:app", *way, *options, app=None, cwd=public)
-    assert f"imported by {nobody.pw_uid} {nobody.pw_gid} " in server.log
+    server.wait_for(f"imported by {nobody.pw_uid} {nobody.pw_gid} ", DEADLINE)
     assert "imported by 0 " not in server.log
     assert (public / "own" / "made").stat().st_uid == nobody.pw_uid
     assert (public / "web.sock").stat().st_uid == nobody.pw_uid

@@ -47,6 +47,25 @@ def test_a_respawn_serves_the_old_code_whatever_became_of_the_files(uvicorn, tmp
     assert get(server, "/version") == b"one"
 
 
+def test_a_respawn_that_cannot_be_is_told_and_tried_again(uvicorn, tmp_path):
+    server = start(uvicorn)
+    pids = worker_pids(server, 3)
+    (template,) = set(server.descendants()) - set(pids)
+    (tmp_path / "app.py").write_text("raise RuntimeError('half a deployment')")
+    os.kill(template, signal.SIGKILL)
+    server.wait_for("a failed restart can no longer go back", DEADLINE)
+    os.kill(pids[0], signal.SIGKILL)
+    server.wait_for(
+        r"Cannot start workers of generation 1: RuntimeError: half a deployment; trying again in \S+ s",
+        DEADLINE,
+        count=2,
+    )
+    assert get(server, "/version") == b"one"
+    (tmp_path / "app.py").write_text(PID)
+    all_ready(server, 4)
+    assert server.stop(DEADLINE) == 0
+
+
 def test_code_that_does_not_import_changes_nothing(uvicorn, tmp_path):
     server = start(uvicorn)
     old = worker_pids(server, 3)

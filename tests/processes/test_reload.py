@@ -216,6 +216,30 @@ def test_settings_of_a_file_are_read_again(uvicorn, tmp_path):
     assert get(server, "/") == b"hello"
 
 
+@pytest.mark.parametrize("content", [b"WORD=\xff\n", None], ids=["no text", "gone"])
+def test_an_env_file_that_cannot_be_read_changes_nothing(uvicorn, tmp_path, content):
+    pytest.importorskip("dotenv")
+    env_file = tmp_path / "site.env"
+    env_file.write_text("WORD=one\n")
+    app = PID.replace('path == "/version"', 'path == "/word"').replace(
+        "VERSION.encode()", 'os.environ["WORD"].encode()'
+    )
+    server = start(uvicorn, "--env-file", env_file, app=app)
+    old = worker_pids(server, 3)
+    if content is None:
+        env_file.unlink()
+    else:
+        env_file.write_bytes(content)
+    with load(server) as clients:
+        server.signal(signal.SIGHUP)
+        server.wait_for("Cannot reload: .*site.env.*; the running workers stay", DEADLINE)
+        assert worker_pids(server, 3) == old
+        env_file.write_text("WORD=two\n")
+        hup(server, 2)
+        judge(clients)
+    assert {get(server, "/word") for _ in range(10)} == {b"two"}
+
+
 def test_requests_in_flight_on_old_workers_are_answered(uvicorn):
     server = start(uvicorn, app=PID)
     wires = [connect(server) for _ in range(6)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -99,8 +100,9 @@ def test_a_scoreboard_of_another_layout_is_done_without(uvicorn, site):
     old = worker_pids(server, 2)
     file = site / "uvicorn" / "manager" / "scoreboard.py"
     source = file.read_text()
-    assert "\n_MAGIC = 0x7576_0002" in source
-    file.write_text(source.replace("\n_MAGIC = 0x7576_0002", "\n_MAGIC = 0x7576_0099"))
+    changed, count = re.subn(r"^_MAGIC = 0x7576_\d{4}", "_MAGIC = 0x7576_0099", source, flags=re.MULTILINE)
+    assert count == 1
+    file.write_text(changed)
     with load(server) as clients:
         server.signal(signal.SIGUSR2)
         server.wait_for("The scoreboard of generation 1 cannot be read", DEADLINE)

@@ -93,6 +93,12 @@ def test_the_env_file_counts_for_the_variables_that_are_not_ours_alone(here: Pat
     assert found.settings.workers == 1
 
 
+def test_an_env_file_that_cannot_be_read_is_an_error_that_names_it(here: Path):
+    (here / "text.env").write_bytes(b"A=\xff\n")
+    with pytest.raises(SettingError, match=r"^cannot read text\.env: 'utf-8' codec can't decode byte 0xff"):
+        resolve({"app": "a:b", "env_file": "text.env"}, {})
+
+
 def test_auto_is_resolved_and_remembered(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("uvicorn.cpus.available", lambda: 7)
     found = resolve({"app": "a:b", "workers": "auto"}, {})
