@@ -16,8 +16,9 @@ if [ "$(id -u)" = 0 ]; then
         export DEBIAN_FRONTEND=noninteractive
         # No network must be found out soon, and somebody else's apt be waited for, but not for ever.
         get="apt-get -qq -o Acquire::Retries=1 -o Acquire::http::Timeout=20 -o DPkg::Lock::Timeout=120"
+        # Lists that cannot be fetched, or not all of them, may have been fetched before.
         # shellcheck disable=SC2086  # lists of words
-        why=$({ $get update && $get install -y --no-install-recommends $missing; } 2>&1 >/dev/null </dev/null) && {
+        why=$({ $get update || :; $get install -y --no-install-recommends $missing; } 2>&1 >/dev/null </dev/null) && {
             echo "installed for the tests:$missing"
             exit 0
         }
