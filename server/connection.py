@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from .body import ChunkedBody
 from .cycle import HEAD_HELD, RequestResponseCycle, service_unavailable
 from .ending import BUSY, CLOSED, CLOSING, DISCARD, FRESH, HEAD, IDLE, LINGER, TimedConnection
-from .head import CHUNKED, Head, Refusal, Tokenizer, check_unfinished, skip_empty_lines
+from .head import CHUNKED, LONGEST_REMEMBERED, Head, Refusal, Tokenizer, check_unfinished, skip_empty_lines
 from .limits import over_concurrency
 from .response import refusal_text, short_response
 from .scope import http_scope
@@ -112,7 +112,9 @@ class HTTPConnection(TimedConnection):
                 self._read_head(data, seen)
                 return
             heads = self.service.heads
-            if (head := heads.remembered.get(data)) is not None:
+            if len(data) > LONGEST_REMEMBERED:  # with a body behind it, or an unusual one
+                self._read_head(data)
+            elif (head := heads.remembered.get(data)) is not None:
                 self._start(head, data, b"")  # the whole of a request that was read before
             elif (confided := heads.confided.get(self)) is not None and confided[0] == data:
                 self._start(confided[1], data, b"")
@@ -241,7 +243,12 @@ class HTTPConnection(TimedConnection):
         )
         self.transport.set_protocol(protocol)
         protocol.connection_made(self.transport)
+        # What the transport has told this protocol it will not tell the next one.
+        if self.write_paused:
+            protocol.pause_writing()
         protocol.data_received(raw + rest)
+        if self.half_closed and not protocol.eof_received():
+            self.transport.close()
         return True
 
     def _read_body(self, data: bytes) -> None:

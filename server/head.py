@@ -126,11 +126,14 @@ def check_unfinished(data: bytes, limits: Limits, seen: int = 0) -> None:
         _check_field_count(data.count(b"\r\n", end + 2), limits)
 
 
+LONGEST_REMEMBERED = 4096
+"""Octets of a head that is remembered. What is longer need not be looked up: it would be hashed for nothing."""
+
+
 class HeadReader:
     """Reads heads with one tokenizer, and remembers them. One a server; used in its loop's thread only."""
 
     _MAX_REMEMBERED = 512
-    _MAX_REMEMBERED_OCTETS = 4096
 
     def __init__(self, tokenize: Tokenizer, limits: Limits, root_path: str = "") -> None:
         self._tokenize = tokenize
@@ -147,7 +150,7 @@ class HeadReader:
         if known is not None:
             return known
         result = self._read(head)
-        if len(head) <= self._MAX_REMEMBERED_OCTETS:
+        if len(head) <= LONGEST_REMEMBERED:
             # Clearing costs less than keeping an order of use, and what repeats is back at once.
             if not result.confidential:
                 if len(self.remembered) >= self._MAX_REMEMBERED:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-LARGEST_KEPT = 2 << 20
+LARGEST_KEPT = 8 << 20
 """Octets of the largest block that is taken from memory which was used before; twice that may lie about unused."""
 
 
