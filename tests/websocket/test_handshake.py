@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import ssl
+import threading
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import pytest
 from tests.conftest import Certificates
 from uvicorn.server import websocket_protocol
 
-from .harness import ENGINES, KEY, TEXT, Recorder, Served, close_frame, echo, frame, handshake
+from .harness import ENGINES, KEY, TEXT, App, Recorder, Served, close_frame, echo, frame, handshake
 
 pytestmark = pytest.mark.parametrize("engine", ENGINES)
 
@@ -490,3 +493,72 @@ def test_over_a_unix_socket(engine: str, tmp_path: Path) -> None:
         assert app.scope["client"] is None
         assert app.scope["server"] == (path, None)
         assert served.lines(containing='INFO:  - "WebSocket /" [accepted]')
+
+
+# -- Behind a request on the same connection --
+
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+def behind(answer: Callable[[Any], Awaitable[None]], websocket: App) -> App:
+    """An application that gives `answer` to a request, and is `websocket` to a handshake."""
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await answer(send)
+        else:
+            await websocket(scope, receive, send)
+
+    return app
+
+
+def test_a_client_that_has_not_read_the_response_before_stops_the_application(engine: str) -> None:
+    octets, messages = 1 << 25, 300
+
+    async def answer(send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % octets)]})
+        await send({"type": "http.response.body", "body": bytes(octets)})
+
+    async def script(app: Recorder) -> None:
+        await app.send("accept")
+        for _ in range(messages):
+            await app.send("send", bytes=bytes(1 << 16))
+
+    with Served(behind(answer, Recorder(script)), engine) as served, served.connect(timeout=60) as client:
+        client.wire.send(GET + handshake())
+        served.wait_until(lambda: any(getattr(one, "_writers", None) for one in served.connections), "send() waits")
+        (connection,) = served.connections
+        assert connection.transport.get_write_buffer_size() < octets
+        assert len(client.wire.read_response().body) == octets
+        assert client.read_handshake().status == 101
+        for _ in range(messages):
+            assert client.message() == bytes(1 << 16)
+        assert client.read_close() == (1000, "")
+        assert served.errors == []
+
+
+def test_a_client_that_closed_its_side_before_the_handshake_was_read_is_gone(engine: str) -> None:
+    asked, go = threading.Event(), asyncio.Event()
+
+    async def answer(send: Any) -> None:
+        asked.set()
+        await go.wait()
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async def script(app: Recorder) -> None:
+        while (await app.receive())["type"] != "websocket.disconnect":
+            pass
+
+    app = Recorder(script)
+    with Served(behind(answer, app), engine, ws_ping_interval=0) as served, served.connect() as client:
+        client.wire.send(GET + handshake())
+        client.wire.half_close()
+        assert asked.wait(30)
+        (connection,) = served.connections
+        served.wait_until(lambda: connection.half_closed, "the end is seen")
+        served.call(go.set)
+        assert app.finished()[-1] == {"type": "websocket.disconnect", "code": 1006, "reason": ""}
+        assert client.wire.read_response().status == 204
+        assert client.ended() == "eof"
+        assert served.errors == []
