@@ -129,8 +129,9 @@ class Master:
         self._move()
         if self._upgrade.wanted and isinstance(self._source, CommandSource) and self._is_at_rest():
             self._upgrade.begin(self._source.paths, self._document(self._source))
+        self._upgrade.tick(now)
         self._notifier.tick(time.monotonic())
-        clocks = (self._crew, self._crew.hints, self._elders, self._crew.health, self._notifier)
+        clocks = (self._crew, self._crew.hints, self._elders, self._crew.health, self._upgrade, self._notifier)
         self._loop.wait(min(self._wake_at, self._stop_at, *(clock.wake_at for clock in clocks)))
         if self._crew.strangers:
             self._crew.reap_strangers()

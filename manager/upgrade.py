@@ -10,16 +10,21 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .loop import Loop, Rank
 from .process import Process, exec_child
 from .signals import OF_THE_FAMILY
+
+TIME_TO_START = 60.0
+"""Seconds that new code may take to say whether it starts."""
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -73,6 +78,8 @@ class Preflight:
         self._child: Process | None = None
         self.wanted = False
         """Somebody has asked for an upgrade that has not begun."""
+        self.wake_at = math.inf
+        """When the child is killed."""
 
     def begin(self, paths: Sequence[Sequence[str]], state: Mapping[str, Any]) -> None:
         """Start the child; `then` is called if it ends well. One at a time."""
@@ -84,7 +91,14 @@ class Preflight:
             finally:
                 os.close(fd)
             self._child = Process(pid)
+            self.wake_at = time.monotonic() + TIME_TO_START
             self._loop.watch(self._child, Rank.DEATHS, self._ended)
+
+    def tick(self, now: float) -> None:
+        """Kill a child whose time is over."""
+        if now >= self.wake_at and self._child is not None:
+            self.wake_at = math.inf
+            self._child.kill(signal.SIGKILL)
 
     def _ended(self) -> None:
         assert self._child is not None
@@ -94,10 +108,12 @@ class Preflight:
         self._loop.unwatch(self._child)
         self._child.close()
         self._child = None
+        in_time, self.wake_at = self.wake_at < math.inf, math.inf
         if status.code == 0:
             self._then()
         else:
-            logger.error("Cannot upgrade: the new code does not start (%s); going on as before", status)
+            why = status if in_time else f"not within {TIME_TO_START:g} s"
+            logger.error("Cannot upgrade: the new code does not start (%s); going on as before", why)
 
 
 def execute(state: Mapping[str, Any], paths: Sequence[Sequence[str]], environ: Mapping[str, str]) -> None:
