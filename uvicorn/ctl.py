@@ -117,7 +117,7 @@ class Manager:
 
 
 _RELOAD = "systemctl daemon-reload && systemctl enable --now"
-_RUN_DIRECTORY = "install -d -o USER RUN (at each boot: a line of tmpfiles.d does it), then "
+_RUN_DIRECTORY = "install -d -o USER RUN (at each boot: `d RUN 0755 USER` in /etc/tmpfiles.d/web.conf), then "
 MANAGERS = {
     "supervisor": Manager(
         "/etc/supervisor/conf.d",
@@ -218,6 +218,10 @@ def doubts(manager: str, variant: str, values: Values) -> Iterator[str]:
             f"systemd {found} here does not know Type=notify-reload ({NOTIFY_RELOAD_SINCE} and later do),"
             " and could not reload with this file"
         )
+    if variant == "tls" and os.geteuid() == 0:  # only root may look
+        certificate = f"/etc/letsencrypt/live/{values.domain}/fullchain.pem"
+        if not os.path.exists(certificate):
+            yield f"there is no {certificate} yet, which nginx needs to start: see the file's first lines"
     if manager == "nginx" or variant in _NO_SERVER:
         return
     module = values.app.partition(":")[0].replace(".", "/")

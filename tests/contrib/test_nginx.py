@@ -152,10 +152,14 @@ def test_both_workers_answer_and_a_killed_one_is_replaced(behind: Callable[..., 
     until(lambda: get(web.port).status == 200, "nginx has left the dead one's connections", log=lambda: web.nginx.log)
 
 
-def test_plain_http_is_sent_to_https_and_the_challenges_are_answered(behind: Callable[..., Behind], certificates: Any):
-    web = behind(variant="tls", workers=1)
-    moved = get(web.plain_port, "/a?b=c")
+def test_plain_http_is_sent_to_https(behind: Callable[..., Behind]):
+    moved = get(behind(variant="tls", workers=1).plain_port, "/a?b=c")
     assert (moved.status, moved.get("location")) == (301, b"https://localhost/a?b=c")
+
+
+@pytest.mark.parametrize("variant", ["unix", "tls"])
+def test_the_challenges_for_a_certificate_are_answered(behind: Callable[..., Behind], variant: str):
+    web = behind(variant=variant, workers=1)
     challenge = web.here / ".well-known" / "acme-challenge"
     challenge.mkdir(parents=True)
     (challenge / "token").write_text("secret")
