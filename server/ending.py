@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING
 
 from .head import Refusal
 from .response import refusal_text, short_response
+from .utils import end_writing
 
 if TYPE_CHECKING:
     from .body import ChunkedBody
@@ -172,7 +173,7 @@ class TimedConnection(asyncio.Protocol):
             self._linger_end = now + _LINGER_TOTAL
             self.deadline = now + _LINGER_PAUSE
             self._resume()
-            transport.write_eof()
+            end_writing(transport)
         else:
             self.phase = CLOSING
             self.deadline = self._after(self.service.write_timeout)

@@ -50,6 +50,14 @@ def is_ssl(transport: asyncio.BaseTransport) -> bool:
     return bool(transport.get_extra_info("sslcontext"))
 
 
+def end_writing(transport: asyncio.Transport) -> None:
+    """Close our direction of a connection. A transport of asyncio raises where the client has reset it just now."""
+    try:
+        transport.write_eof()
+    except OSError:
+        transport.abort()
+
+
 def get_client_addr(scope: Mapping[str, Any]) -> str:
     """Return the client as `host:port`; empty when it has no address (UNIX socket)."""
     client = scope.get("client")

@@ -26,7 +26,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from .response import short_response
-from .utils import ClientDisconnected, get_remote_addr
+from .utils import ClientDisconnected, end_writing, get_remote_addr
 from .websocket import GOING_TO_RESTART, SERVER_FAILED, AppState, check_close, check_message
 from .websocket_engines import Engine, FramesEngine, WSProtoEngine
 from .websocket_frames import ABNORMAL, Close, Failure, Ping
@@ -386,7 +386,7 @@ class WebSocketConnection(Opening):
             self._inbox.on_room = None
             transport.resume_reading()
         if transport.can_write_eof():
-            transport.write_eof()
+            end_writing(transport)
 
     def _end(self, code: int, reason: str) -> None:
         """Tell the application that the connection is over, once, behind the messages that it has not taken yet."""
