@@ -33,10 +33,7 @@ def run_command(settings: Settings, provenance: Provenance) -> int:
 
     gc.disable()  # until the loop begins: what is imported stays
     try:
-        from .alone import open_standard_streams
         from .recipe import CommandSource
-
-        open_standard_streams()
 
         return _run(lambda: CommandSource(settings, provenance, sys_path), hosted=False)
     finally:

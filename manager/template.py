@@ -132,7 +132,8 @@ def load_application(recipe: Recipe, prepared: Config | None, channel: Channel) 
         worker_main.print_failure(error)
         reason = f"{type(error).__name__}: {error}".rstrip(": ")
     channel.send(NotLoaded(reason))
-    sys.stderr.flush()
+    if sys.stderr is not None:
+        sys.stderr.flush()
     os._exit(STARTUP_FAILURE)
 
 

@@ -96,6 +96,9 @@ def version() -> str:
 def serve(resolved: Resolved) -> None:
     """Serve what the command was told; the settings are checked, and have an APP. Returns or exits as `run` does."""
     global _given
+    from uvicorn.manager.alone import open_standard_streams
+
+    open_standard_streams()
     settings = resolved.settings
     if settings.app_dir is not None:
         sys.path.insert(0, settings.app_dir)

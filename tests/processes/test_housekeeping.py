@@ -212,3 +212,17 @@ def test_standard_streams_may_be_closed(uvicorn, tmp_path, closed):
     server.signal(signal.SIGHUP)
     until(lambda: serves(b"two"), "it serves the new version", server=server)
     assert server.stop(DEADLINE) == 0
+
+
+def test_they_may_be_closed_for_a_single_process(uvicorn):
+    shell = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", PYTHON, "-m", "uvicorn"]
+    app = PID.replace('if path == "/pid":', 'print("to nowhere", flush=True)\n    if path == "/pid":')
+    server = uvicorn(app=app, command=shell, ready=None)
+
+    def serves() -> bool:
+        with contextlib.suppress(OSError, WireError):
+            return get(server, "/version") == b"one"
+        return False
+
+    until(serves, "it serves", server=server)
+    assert server.stop(DEADLINE) == -signal.SIGTERM
