@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "deployment.md"
 MARK = re.compile(r"^<!-- (contrib/\S+) -->\n(?:```\w*\n.*?^```\n)?", re.MULTILINE | re.DOTALL)
-LANGUAGES = {".conf": "ini", ".ini": "ini", ".service": "ini", ".socket": "ini", ".py": "python"}
+LANGUAGES = {".conf": "ini", ".ini": "ini", ".service": "ini", ".socket": "ini"}
 
 
 def included(page: str) -> str:

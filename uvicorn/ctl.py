@@ -35,8 +35,6 @@ class Values:
     """Directory of sockets."""
     logs: str = "/var/log/supervisor"
     domain: str = "example.org"
-    place: str = "/etc/circus"
-    """Directory of the configuration itself."""
 
 
 def fill(text: str, values: Values) -> str:
@@ -57,7 +55,6 @@ def fill(text: str, values: Values) -> str:
         shipped.run: values.run.rstrip("/"),
         shipped.logs: values.logs,
         shipped.domain: values.domain,
-        f"PYTHONPATH = {shipped.place}": f"PYTHONPATH = {values.place}",
         f"--workers {shipped.workers}": f"--workers {values.workers}",
         f"numprocs={shipped.workers}": f"numprocs={values.workers}",
         f"numprocesses = {shipped.workers}": f"numprocesses = {values.workers}",
@@ -132,9 +129,9 @@ MANAGERS = {
     "circus": Manager(
         "/etc/circus",
         {
-            "master": Variant(("web.ini", "failed_starts.py"), "circusd --daemon PLACE/web.ini"),
-            "processes": Variant(("processes.ini", "failed_starts.py"), "circusd --daemon PLACE/processes.ini"),
-            "unix": Variant(("unix.ini", "failed_starts.py"), _RUN_DIRECTORY + "circusd --daemon PLACE/unix.ini"),
+            "master": Variant(("web.ini",), "circusd --daemon PLACE/web.ini"),
+            "processes": Variant(("processes.ini",), "circusd --daemon PLACE/processes.ini"),
+            "unix": Variant(("unix.ini",), _RUN_DIRECTORY + "circusd --daemon PLACE/unix.ini"),
         },
         makes_place=True,
     ),
@@ -192,10 +189,7 @@ def mistakes(manager: str, variant: str, values: Values) -> Iterator[tuple[str, 
     """Yield (option, what is wrong with its value)."""
     if not _APP.fullmatch(values.app):
         yield "--app", f"{values.app!r} is not MODULE:ATTRIBUTE, such as shop.main:app"
-    paths = {"--directory": values.directory, "--run": values.run, "--logs": values.logs}
-    if manager == "circus":
-        paths["--to"] = values.place
-    for option, path in paths.items():
+    for option, path in (("--directory", values.directory), ("--run", values.run), ("--logs", values.logs)):
         if not path.startswith("/"):
             yield option, f"{path!r} is not an absolute path"
         elif found := _SPECIAL.search(path):
@@ -310,8 +304,6 @@ def init(manager: str, app: str | None, variant: str | None, to: str | None, for
         raise click.UsageError("Missing option '--app': the application, as MODULE:ATTRIBUTE, such as shop.main:app")
     commands = os.path.dirname(os.path.abspath(sys.executable))
     given["directory"] = os.path.abspath(given["directory"])
-    if to not in (None, "-"):
-        given["place"] = os.path.abspath(to)
     values = Values(app=app or Values.app, commands=commands, **given)  # type: ignore[arg-type]
     for option, wrong in mistakes(manager, variant, values):
         raise click.BadParameter(wrong, param_hint=option)

@@ -20,6 +20,8 @@ from uvicorn.ctl import MANAGERS, Values, render
 from .caught import assert_nothing_lost
 from .helpers import CONTRIB, get_json, pids, place_with_spaces, program, until, until_held_by
 
+HOOKS = "uvicorn.contrib.failed_starts"
+
 
 class Circus:
     def __init__(self, running: Running, here: Path, port: int) -> None:
@@ -54,7 +56,6 @@ def circus(tmp_path: Path) -> Iterator[Callable[..., Circus]]:
         user="root" if os.getuid() == 0 else os.environ.get("USER", "nobody"),
         port=free_port(),
         run=str(tmp_path),
-        place=str(tmp_path),
     )
     with ExitStack() as stack:
 
@@ -158,7 +159,7 @@ def test_single_processes_that_cannot_start_end_so_too(circus: Callable[..., Cir
 @pytest.mark.parametrize("variant", MANAGERS["circus"].variants)
 def test_every_variant_has_these_hooks(variant: str):
     text = next(iter(render("circus", variant, Values()).values()))
-    for line in ("hooks.after_reap = failed_starts.note_end", "hooks.before_spawn = failed_starts.may_start"):
+    for line in (f"hooks.after_reap = {HOOKS}.note_end", f"hooks.before_spawn = {HOOKS}.may_start"):
         assert f"\n{line}\n" in text
 
 
@@ -175,7 +176,7 @@ class Watcher:
 
 def hooks(name: str = "failed_starts") -> Any:
     """A fresh copy of the module, as circusd has it."""
-    spec = importlib.util.spec_from_file_location(name, CONTRIB / "circus" / "failed_starts.py")
+    spec = importlib.util.spec_from_file_location(name, CONTRIB / "failed_starts.py")
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)

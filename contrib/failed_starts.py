@@ -1,8 +1,7 @@
-"""Hooks for circus: a server that fails again and again is stopped, and `circusctl status` says so.
+"""Hooks for circus, named in contrib/circus: a server that fails again and again is stopped, and its status says so.
 
 circus itself starts what ended for ever, and its plugin `flapping` asks for a stop that circus refuses while it is
-busy, which it is at that moment. These hooks run in circusd, where it counts the dead and starts the next. circusd's
-Python need not have uvicorn: the file stands beside the configuration and needs nothing else.
+busy, which it is at that moment. These hooks run in circusd, where it counts the dead and starts the next.
 """
 
 from __future__ import annotations
