@@ -13,8 +13,8 @@ Promises, proved by tests/manager/test_plan.py:
 - no order of ours takes the number of ready workers below min(wanted, ready now); with a surge of 0 one less, and then
   only where the successor need not wait for the end of a back-off;
 - no spawn takes booting + ready above wanted + surge;
-- at most `wanted` workers drain in the slots that are wanted. A replacement that would be one more waits for a drain to
-  end, up to `Limits.pile` seconds; then the oldest drain is cut short;
+- at most `wanted` workers that have served drain in the slots that are wanted. A replacement that would be one more
+  waits for a drain to end, up to `Limits.pile` seconds; then the oldest drain is cut short;
 - a failed canary leaves the old generation whole;
 - once everything is to stop, every worker has a time at which it is killed.
 """
@@ -274,8 +274,12 @@ def _departures(
             wake_at = min(wake_at, when)  # who left now would be missed until then
 
     # Drains may not pile up. One that is young holds up who comes after it: its requests were promised the time.
-    draining = [(w.ordered_at or w.since, w.id) for w in workers if w.state is State.DRAINING and w.slot <= wish.wanted]
-    draining.sort()
+    # One that nobody waited for any more while it booted has none, and makes no room by cutting those of another.
+    draining = sorted(
+        (w.ordered_at or w.since, w.id)
+        for w in workers
+        if w.state is State.DRAINING and w.was_ready and w.slot <= wish.wanted
+    )
     room = wish.wanted - len(draining)
     for worker in leavers:
         if worker.slot <= wish.wanted:

@@ -105,7 +105,11 @@ class Fleet:
                 assert todo.wake_at > self.now, "a plan that wakes now and does nothing spins"
                 passing = [w for w in self.workers if w.state not in (S.READY, S.KILLING)]
                 assert not passing or todo.wake_at < math.inf, f"{passing} without a limit"
-                draining = [w for w in self.workers if w.state is S.DRAINING and w.slot <= self.wish.wanted]
+                draining = [
+                    w
+                    for w in self.workers
+                    if w.state is S.DRAINING and w.ready_at is not None and w.slot <= self.wish.wanted
+                ]
                 pile = sum(w.order < Order.CANCEL for w in draining)
                 assert self.wish.stop or pile <= self.wish.wanted, "drains pile up"
                 return

@@ -304,7 +304,8 @@ class World(RuleBasedStateMachine):
 
     @invariant()
     def drains_do_not_pile_up(self):
-        draining = [w for w in self.workers if w.state is State.DRAINING and w.slot <= self.wish.wanted]
+        drains = [w for w in self.workers if w.state is State.DRAINING and w.slot <= self.wish.wanted]
+        draining = [w for w in drains if w.ready_at is not None]
         assert self.wish.stop or sum(w.order < Order.CANCEL for w in draining) <= self.wish.wanted
 
     @invariant()

@@ -227,6 +227,14 @@ def test_an_endless_drain_does_not_hold_up_a_rollout_but_drains_do_not_pile_up()
     assert moves([*draining, worker(12, 1), worker(13, 2)], Wish(2)).tells == (Tell(1, Order.CANCEL),)
 
 
+def test_a_worker_that_was_not_waited_for_cuts_no_drain():
+    """The next restart came before the word that it is ready."""
+    overtaken = worker(31, 1, State.DRAINING, generation=3, order=Order.RETIRE, ordered_at=15.0, ready_at=None)
+    serving = [worker(21, 1, generation=2), worker(41, 1, State.STARTING, generation=4)]
+    wish = Wish(1, target=4, base=3, phase=Phase.CANARY)
+    assert moves([*drains(1, 10.0), overtaken, *serving], wish, now=15.0).tells == ()
+
+
 def test_scaling_down_far_cuts_no_drain():
     draining = [worker(i, i, State.DRAINING, order=Order.RETIRE, ordered_at=0.5) for i in (2, 3, 4, 5)]
     assert moves([worker(1, 1), *draining], Wish(1)).tells == ()
