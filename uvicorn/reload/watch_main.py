@@ -24,6 +24,8 @@ _SETTLED = 20
 """Milliseconds of quiet after which a burst of changes is reported."""
 _PATIENCE = 1600
 """Milliseconds after which it is reported although it goes on."""
+_BEGUN = 1000
+"""Milliseconds after which a watch has surely begun, and without a change is asked about again."""
 _ONE_BY_ONE = sys.platform == "linux"
 
 
@@ -85,6 +87,8 @@ def end_with_parent(parent: int, link: Link) -> None:
 
 def watch(receiver: Receiver, filter: Filter, order: dict[str, Any]) -> None:
     """Report changes for ever."""
+    if not order["poll"]:
+        import watchfiles  # noqa: F401  # before the survey: what changes between that and the watch is seen late
     known = survey(filter)
     # What changed between the start of the reloader, which the code that runs is at least as new as, and now.
     if early := known.changed_since(order["since"]):
@@ -112,7 +116,15 @@ def _by_notification(receiver: Receiver, filter: Filter, known: Survey, delay: f
             known = _look_again(receiver, filter, known)
             continue
         try:
+            looked = False
             for events in _events(filter, known, delay):
+                if not events:  # for so long that the watch has begun: was there a change before it?
+                    if not looked:
+                        looked = True
+                        watched, known = known.directories, _look_again(receiver, filter, known)
+                        if known.directories != watched:
+                            break
+                    continue
                 paths = sorted({path for _, path in events})
                 if any(_is_directory(path, filter, known) for path in paths):
                     break
@@ -137,7 +149,8 @@ def _events(filter: Filter, known: Survey, delay: float) -> Iterator[set[tuple[A
         recursive=not _ONE_BY_ONE,
         step=settled,
         debounce=max(_PATIENCE, settled),
-        rust_timeout=0,
+        rust_timeout=_BEGUN,
+        yield_on_timeout=True,
         raise_interrupt=False,
         ignore_permission_denied=True,
     )
