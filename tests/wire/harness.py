@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,15 @@ LAST = b"GET /last HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n"
 
 
 # -- requests --
+
+
+_one_at_a_time = threading.Lock()
+
+
+def _value(text: str) -> Any:
+    """Return the value of a literal. Two threads of CPython 3.11 must not parse at the same time (SystemError)."""
+    with _one_at_a_time:
+        return ast.literal_eval(text)
 
 
 def get(target: bytes = b"/", fields: bytes = b"", version: bytes = b"1.1", method: bytes = b"GET") -> bytes:
@@ -75,7 +85,7 @@ class Echo:
 
 def echo(response: Response) -> Echo:
     assert response.status == 200, (response.status, response.body)
-    return Echo(**ast.literal_eval(response.body.decode()))
+    return Echo(**_value(response.body.decode()))
 
 
 _connected: set[tuple[int, int]] = set()
@@ -152,7 +162,7 @@ def port_of(wire: Wire) -> int:
 def journal(server: Running, port: int | Wire) -> list[dict[str, Any]]:
     """The calls that came over this client port: their `scope`, what they `received` and `sent`, their `outcome`."""
     number = port_of(port) if isinstance(port, Wire) else port
-    return ast.literal_eval(inquire(server, b"/journal?%d" % number).decode())  # type: ignore[no-any-return]
+    return _value(inquire(server, b"/journal?%d" % number).decode())  # type: ignore[no-any-return]
 
 
 def paths(server: Running, port: int | Wire) -> list[str]:
@@ -187,4 +197,4 @@ def cpu_seconds(server: Running) -> float:
 
 
 def usage(server: Running) -> dict[str, int]:
-    return ast.literal_eval(inquire(server, b"/usage").decode())  # type: ignore[no-any-return]
+    return _value(inquire(server, b"/usage").decode())  # type: ignore[no-any-return]
