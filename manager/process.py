@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import mmap
 import os
 import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, NoReturn
+from typing import ClassVar, NamedTuple, NoReturn
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -296,6 +297,38 @@ def _unchanged(lines: Iterable[str]) -> Iterator[tuple[int, int]]:
             start, end = (int(address, 16) for address in key.split("-")) if is_a_file else (0, 0)
         elif key == "Anonymous:" and end and rest.split()[0] == "0":
             yield start, end
+
+
+class _Stack(ctypes.Structure):
+    """stack_t of sigaltstack(2)."""
+
+    _fields_: ClassVar = [("sp", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+
+
+def widen_signal_stack() -> None:
+    """Give signal handlers of this thread a stack that is large enough, where they have one of their own (Linux).
+
+    faulthandler brings one of some 10 KB, and Python's handlers run on it too. Of signals that wait together the kernel
+    enters each handler from inside the one before, a frame of some 2 to 11 KB each: several at once write over whatever
+    lies below that stack. Of this one only the pages are used that are written to.
+    """
+    if sys.platform != "linux":
+        return  # the order of the fields is another one there
+    current = _Stack()
+    libc = _libc()
+    libc.sigaltstack(None, ctypes.byref(current))
+    if current.flags & _SS_DISABLE or current.size >= _SIGNAL_STACK:
+        return
+    memory = mmap.mmap(-1, _SIGNAL_STACK, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    if libc.sigaltstack(ctypes.byref(_Stack(start, 0, _SIGNAL_STACK)), None) == 0:
+        _signal_stacks.append(memory)  # for ever: nobody knows when the last handler runs
+
+
+_SIGNAL_STACK = 1 << 20
+"""Octets; more than 64 frames of the largest kind."""
+_SS_DISABLE = 2
+_signal_stacks: list[mmap.mmap] = []
 
 
 def _prctl(option: int, value: int) -> None:

@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
+from .process import widen_signal_stack
+
 MOST_REQUESTS = 20
 
 
@@ -29,6 +31,7 @@ def requests_signal() -> int:
 def install(fd: int) -> None:
     """Answer the first signal from now on; also during the import of the application."""
     faulthandler.register(stack_signal(), file=fd, all_threads=True, chain=False)
+    widen_signal_stack()
     signal.signal(requests_signal(), _nothing)
 
 

@@ -32,6 +32,7 @@ from gunicorn.workers.base import Worker  # type: ignore[import-untyped]
 
 from uvicorn._compat import asyncio_run
 from uvicorn.config import Config
+from uvicorn.manager.process import widen_signal_stack
 from uvicorn.server import Server
 from uvicorn.settings import SSL_PROTOCOL_VERSION
 
@@ -233,6 +234,7 @@ class UvicornWorker(Worker):  # type: ignore[misc]
         # At SIGABRT, which ends a worker that hangs, this prints where, also in C code; then handle_abort runs.
         with contextlib.suppress(Exception):  # a standard error that is no file
             faulthandler.enable()
+        widen_signal_stack()
 
     def run(self) -> None:
         try:
