@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 
 from tests.support.load import GET, LoadClient, Report
 from tests.support.processes import Running
-from tests.support.wire import Wire
+from tests.support.wire import Wire, WireError
 
 DEADLINE = 60
 """Seconds until a test gives up. Nothing here takes long, but a machine may be slow, and busy with other things."""
@@ -19,7 +19,10 @@ GOES = "Terminated child process"
 def get(server: Running, path: str, timeout: float = DEADLINE) -> bytes:
     """Ask on a connection of its own."""
     with connect(server, timeout) as wire:
-        return wire.request(request(path, close=True)).body
+        try:
+            return wire.request(request(path, close=True)).body
+        except WireError as error:
+            raise type(error)(f"{error}\n{server.log}") from None
 
 
 def connect(server: Running, timeout: float = DEADLINE) -> Wire:

@@ -123,7 +123,7 @@ def test_signals_for_the_master_do_not_hurt_workers(uvicorn):
         for name in ("HUP", "USR1", "USR2", "TTIN", "TTOU", "WINCH"):
             os.kill(pid, getattr(signal, f"SIG{name}"))
     for _ in range(10):
-        assert int(get(server, "/pid")) in pids
+        assert int(get(server, "/pid")) in pids, server.log
     assert worker_pids(server, 3) == pids
 
 
