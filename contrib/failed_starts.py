@@ -10,9 +10,10 @@ import logging
 from collections import deque
 from typing import Any
 
+from uvicorn.errors import USAGE
+
 ATTEMPTS = 5  # for each of the watcher's processes
 WINDOW = 60.0  # seconds
-WRONG_SETTING = 2  # exit code; another try would say the same
 ASKED_FOR = (0, -15, None)  # exit codes of a stop; None: circus has not seen one
 
 _failed: dict[str, deque[float]] = {}
@@ -23,7 +24,7 @@ def note_end(watcher: Any, time: float, exit_code: int | None = None, **_: Any) 
     """`after_reap`: `time` is seconds since the epoch, `exit_code` negative for a signal."""
     if exit_code not in ASKED_FOR:
         _failed.setdefault(watcher.name, deque()).append(time)
-    if exit_code == WRONG_SETTING:
+    if exit_code == USAGE:  # another try would say the same
         _hopeless.add(watcher.name)
     return True
 
@@ -34,7 +35,7 @@ def may_start(watcher: Any, **_: Any) -> bool:
     while ends and ends[-1] - ends[0] > WINDOW:
         ends.popleft()
     if watcher.name in _hopeless:
-        why = f"exit code {WRONG_SETTING} says that a setting is wrong"
+        why = f"exit code {USAGE} says that a setting is wrong"
     elif len(ends) >= ATTEMPTS * watcher.numprocesses:
         why = f"it failed {len(ends)} times within {WINDOW:g} s"
     else:

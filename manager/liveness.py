@@ -49,9 +49,7 @@ class Thresholds(NamedTuple):
 
     @classmethod
     def of_config(cls, config: Config) -> Thresholds:
-        name = "timeout_worker_healthcheck"
-        given = config.timeout_worker_healthcheck != 5 if config.given is None else name in config.given
-        return cls.of(config.timeout_worker_healthcheck, given=given)
+        return cls.of(config.timeout_worker_healthcheck, given=config.is_given("timeout_worker_healthcheck"))
 
     @property
     def first(self) -> float:

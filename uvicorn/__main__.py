@@ -1,8 +1,8 @@
 """The command: `uvicorn`, and `python -m uvicorn`.
 
 A command line that is plain and right is read here and served at once. For all else there is click, in
-uvicorn.command: help, completion, whatever is refused. Without it the command starts in half the time, and the master
-and its workers are two megabytes smaller.
+uvicorn.command: help, completion, whatever is refused. Its import would be a large part of every start, and memory of
+the master and its workers.
 """
 
 from __future__ import annotations

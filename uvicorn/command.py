@@ -67,7 +67,7 @@ def options(print_version: Callable[[click.Context, click.Parameter, bool], None
 def _option(one: Setting) -> click.Option:
     names = [one.name, *([one.short] if one.short else [])]
     if one.flag:
-        names.append(one.long_option + (f"/--no-{one.long_option[2:]}" if one.flag == "both" else ""))
+        names.append("/".join(filter(None, (one.long_option, one.off_option))))
         return click.Option(names, is_flag=True, default=one.default, help=one.help)
     names.append(one.long_option)
     return click.Option(

@@ -107,6 +107,11 @@ class Setting:
         return "--" + (self.option or self.name.replace("_", "-"))
 
     @property
+    def off_option(self) -> str:
+        """The option that turns it off; "" where there is none."""
+        return f"--no-{self.long_option[2:]}" if self.flag == "both" else ""
+
+    @property
     def variable(self) -> str:
         return "UVICORN_" + self.name.upper()
 

@@ -14,7 +14,7 @@ from uvicorn.settings import SETTINGS, Setting
 _OPTIONS: Mapping[str, Setting] = {
     option: one for one in SETTINGS.values() for option in (one.short, one.long_option) if option and one.name != "app"
 }
-_OFF: Mapping[str, Setting] = {f"--no-{one.long_option[2:]}": one for one in SETTINGS.values() if one.flag == "both"}
+_OFF: Mapping[str, Setting] = {one.off_option: one for one in SETTINGS.values() if one.off_option}
 
 
 def read(words: Sequence[str]) -> dict[str, Any] | None:
