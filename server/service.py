@@ -62,6 +62,7 @@ class Service:
         "logger",
         "loop",
         "plain_app",
+        "read_buffer",
         "root_path",
         "state",
         "sweep",
@@ -104,6 +105,8 @@ class Service:
         timeouts = [self.keep_alive, self.header_timeout, self.body_timeout, self.write_timeout]
         self.sweep = Sweep(loop, state.connections, min((t for t in timeouts if t > 0), default=5.0))
         self.default_block = b""
+        self.read_buffer: memoryview | None = None
+        """What large messages of WebSockets are read into; see websocket_reading."""
         self._held: list[HTTPConnection] = []
         self._refusals = LogBudget()
         self._notes: dict[str, LogBudget] = {}

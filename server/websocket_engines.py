@@ -34,8 +34,8 @@ class Engine(Protocol):
     has_rest: bool
     """Whether an earlier `receive` stopped with bytes left because there was no room."""
 
-    def receive(self, data: bytes, room: int, volume: int) -> list[Event]:
-        """Parse up to `room` messages, or to the one that reaches `volume` octets; the rest is kept."""
+    def receive(self, data: bytes | memoryview, room: int, volume: int) -> list[Event]:
+        """Parse up to `room` messages, or to the one that reaches `volume` octets; the rest is kept, as a copy."""
 
     def message(self, message: str | bytes) -> bytes | tuple[bytes, bytes]:
         """Return the frame of a message, as one buffer or as two in order."""
@@ -89,12 +89,12 @@ class WSProtoEngine:
         """Return how many octets the current message may still grow by."""
         return self._max_size - self._size
 
-    def receive(self, data: bytes, room: int, volume: int = 1 << 62) -> list[Event]:
+    def receive(self, data: bytes | memoryview, room: int, volume: int = 1 << 62) -> list[Event]:
         found: list[Event] = []
         if self._done:
             return found
         kinds = self._events
-        self._connection.receive_data(data)
+        self._connection.receive_data(bytes(data))
         self.has_rest = False
         if room <= 0 or volume <= 0:
             self.has_rest = True

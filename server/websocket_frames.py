@@ -24,9 +24,9 @@ from typing import Any, Final
 from .websocket_deflate import Deflate, DeflateError, InflatedTooBig
 
 
-def _apply_mask(data: bytes | bytearray | memoryview, mask: bytes | bytearray) -> bytes:
+def _apply_mask(data: bytes | bytearray | memoryview, mask: bytes | memoryview) -> bytes:
     size = len(data)
-    key = int.from_bytes((mask * (size // 4 + 1))[:size], "little")
+    key = int.from_bytes((bytes(mask) * (size // 4 + 1))[:size], "little")
     return (int.from_bytes(data, "little") ^ key).to_bytes(size, "little")
 
 
@@ -49,7 +49,7 @@ def _in_c() -> Any:
     return getattr(module, "apply_mask", None)
 
 
-apply_mask: Final[Callable[[bytes | memoryview, bytes], bytes]] = _in_c() or _apply_mask
+apply_mask: Final[Callable[[bytes | memoryview, bytes | memoryview], bytes]] = _in_c() or _apply_mask
 """XOR `data` with the four octets of `mask`, repeated (5.3)."""
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
@@ -175,10 +175,10 @@ class FrameReader:
         self._merged = 0  # how many of the parts are joined ones
         self._decoder: codecs.IncrementalDecoder | None = None
 
-    def receive(self, data: bytes, room: int, volume: int = 1 << 62) -> list[Event]:
+    def receive(self, data: bytes | memoryview, room: int, volume: int = 1 << 62) -> list[Event]:
         """Parse `data` and what was left before it, up to `room` messages or the message that reaches `volume` octets.
 
-        Octets beyond that are kept for the next call. Control frames are no messages.
+        Octets beyond that are kept for the next call, nothing refers to `data` then. Control frames are no messages.
         """
         events: list[Event] = []
         if self._done:
@@ -191,7 +191,7 @@ class FrameReader:
         try:
             while position < end:
                 if room <= 0 or volume <= 0:
-                    self._rest = data[position:]
+                    self._rest = bytes(data[position:])
                     self.has_rest = True
                     return events
                 # The common case first: a whole message in one frame without compression, and all of it is here.
@@ -224,7 +224,7 @@ class FrameReader:
                 else:
                     start = self._read_head(data, position, end, events)
                     if start < 0:
-                        self._rest = data[position:]
+                        self._rest = bytes(data[position:])
                         return events
                     position = start
                     if self._done:
@@ -250,7 +250,7 @@ class FrameReader:
         self._parts = []
         self._decoder = None
 
-    def _read_head(self, data: bytes, position: int, end: int, events: list[Event]) -> int:
+    def _read_head(self, data: bytes | memoryview, position: int, end: int, events: list[Event]) -> int:
         """Read a frame's header, or a whole control frame; return where the next octets start, -1 if some are missing.
 
         Each octet is judged as soon as it is there (5.2).
@@ -303,7 +303,7 @@ class FrameReader:
         if start > end:
             return -1
         self._left = length
-        self._mask = data[start - 4 : start]
+        self._mask = bytes(data[start - 4 : start])
         self._fin = first >= FIN
         if opcode != CONTINUATION:
             self._kind = opcode
@@ -324,7 +324,7 @@ class FrameReader:
             self._end()
             events.append(Close(code, reason))
 
-    def _read_payload(self, data: bytes, position: int, used: int) -> None:
+    def _read_payload(self, data: bytes | memoryview, position: int, used: int) -> None:
         """Take `used` octets of the current data frame into the current message."""
         mask = self._mask
         chunk = apply_mask(memoryview(data)[position : position + used], mask)

@@ -32,6 +32,7 @@ from .websocket_engines import Engine, FramesEngine, WSProtoEngine
 from .websocket_frames import ABNORMAL, Close, Failure, Ping
 from .websocket_handshake import CLOSED, CLOSING, HANDSHAKE, HEAD, LINGER, OPEN, Opening
 from .websocket_pings import Pings
+from .websocket_reading import LARGE, read_large
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -107,12 +108,15 @@ class WebSocketConnection(Opening):
         self._end(ABNORMAL, "")
         self._wake_writers()
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
+        """Take what came; a view only after the handshake, which is used up at the return."""
         phase = self.phase
         if phase is OPEN or phase is CLOSING:
             self._read(data)
+            if len(data) >= LARGE and type(data) is bytes and self.phase is OPEN and not self._reading_paused:
+                read_large(self)
         elif phase is HEAD:
-            self._read_request(data)
+            self._read_request(bytes(data))
         elif phase is HANDSHAKE:
             self._early += data
             if len(self._early) > _EARLY_OCTETS:
@@ -264,7 +268,7 @@ class WebSocketConnection(Opening):
 
     # -- Frames that arrive -------------------------------------------------------------------------------------------
 
-    def _read(self, data: bytes) -> None:
+    def _read(self, data: bytes | memoryview) -> None:
         """Parse what has come and what was left, as far as the inbox has room."""
         engine = self._engine
         assert engine is not None
