@@ -13,9 +13,8 @@ logger = logging.getLogger("uvicorn.error")
 
 def parent(text: str, pid: int) -> None:
     """Log that the master starts or stops."""
-    logger.info(
-        "%s parent process [%d]", text, pid, extra={"color_message": f"{text} parent process [\x1b[36m%d\x1b[0m]"}
-    )
+    message, color_message = (f"{text} parent process [{number}]" for number in ("%d", "\x1b[36m%d\x1b[0m"))
+    logger.info(message, pid, extra={"color_message": color_message})
 
 
 def told_to_go(worker: WorkerHandle) -> None:

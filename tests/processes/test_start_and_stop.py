@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -60,6 +61,22 @@ def test_lines_that_tools_match(uvicorn):
         f"INFO:     Stopping parent process [{server.pid}]",
     ):
         assert line in server.log.splitlines()
+
+
+@pytest.mark.parametrize(
+    "way", [("--workers", 2), ("--manager",), ("--reload",), ()], ids=["workers", "manager", "reload", "one"]
+)
+def test_on_a_terminal_the_same_lines_have_colours(uvicorn, way):
+    """No record fails to be formatted: the lines with colours have a text of their own."""
+    server = uvicorn(*way, "--use-colors", app=PID)
+    all_ready(server, 2 if way == ("--workers", 2) else 1)
+    server.stop(DEADLINE)
+    log = re.sub(r"\x1b\[\d+m", "", server.log)
+    assert "\x1b[36m" in server.log
+    assert "Logging error" not in log, log
+    parent = {("--reload",): "reloader", (): None}.get(way, "parent")
+    for verb in ("Started", "Stopping") if parent else ():
+        assert re.search(rf"^INFO: +{verb} {parent} process \[{server.pid}\]", log, re.MULTILINE), log
 
 
 def test_requests_in_flight_are_finished_and_fresh_connections_answered(uvicorn):
