@@ -17,7 +17,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from .body import ChunkedBody
-from .cycle import HEAD_HELD, RequestResponseCycle, service_unavailable
+from .cycle import HEAD_HELD, RequestResponseCycle, head_alone, service_unavailable
 from .ending import BUSY, CLOSED, CLOSING, DISCARD, FRESH, HEAD, IDLE, LINGER, TimedConnection
 from .head import CHUNKED, LONGEST_REMEMBERED, Head, Refusal, Tokenizer, check_unfinished, skip_empty_lines
 from .limits import over_concurrency
@@ -175,6 +175,7 @@ class HTTPConnection(TimedConnection):
                 raw = data if end == len(data) else data[:end]
                 head = heads.remembered.get(raw) or heads.read(raw, self)
         except Refusal as refusal:
+            self._buffer = data
             self.refuse(refusal)
             return
         if head is None:
@@ -303,7 +304,7 @@ class HTTPConnection(TimedConnection):
             return
         service = self.service
         service.log_refusal(refusal, self.client)
-        self._buffer = b""
+        began, self._buffer = self._buffer, b""
         self._left = 0
         self._chunks = None
         cycle = self.cycle
@@ -311,7 +312,9 @@ class HTTPConnection(TimedConnection):
         if self.phase == DISCARD:
             self._hang_up(linger=True)  # the request has its answer; a second one would be taken for the next one's
         elif cycle is None:
-            self.write_last(short_response(refusal.status, text, service.state.default_block))
+            response = short_response(refusal.status, text, service.state.default_block)
+            # RFC 9110 9.3.2: no answer to HEAD has content, this one neither.
+            self.write_last(head_alone(response) if began.startswith(b"HEAD ") else response)
             self._hang_up(linger=True)
         elif cycle.untouched:
             self._close_after = self.ending = True

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support import Running, Wire
 
-from .cases import LIMITS, REFUSED, SMUGGLED, UNDECIDED, VALID, Refused, Valid
+from .cases import LIMITS, REFUSED, SMUGGLED, UNDECIDED, VALID, Refused, Valid, hosted
 from .harness import GET, LAST, assert_ended, assert_refusal, assert_refused, echo, get, paths, usage
 
 
@@ -41,6 +41,24 @@ def test_a_bad_request_is_refused_and_nothing_after_it_is_read(server: Running, 
     wire.send(case.raw + SMUGGLED)
     assert_refused(wire, case.status)
     assert "/smuggled" not in paths(server, wire)
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        (hosted(b"X : a\r\n").replace(b"GET", b"HEAD"), 400),
+        (b"HEAD / HTTP/1.1\r\nX: a\nY: b", 400),  # refused before it has ended
+        (get(b"/", b"Expect: more\r\n", method=b"HEAD"), 417),
+        (b"\r\n" + get(b"/" + b"a" * 9000, method=b"HEAD"), 414),
+    ],
+)
+def test_the_refusal_of_a_request_of_head_has_no_content(wire: Wire, raw: bytes, status: int) -> None:
+    """RFC 9110 9.3.2."""
+    wire.send(raw)
+    response = wire.read_response("HEAD")
+    assert (response.status, response.get("connection")) == (status, b"close")
+    assert response.get("content-length") != b"0"
+    assert_ended(wire)
 
 
 @pytest.mark.parametrize("raw", UNDECIDED, ids=range(len(UNDECIDED)))
