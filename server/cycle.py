@@ -92,9 +92,9 @@ class RequestResponseCycle:
         self.started = True
         try:
             result = await app(self.scope, self.receive, self.send)
-        except GeneratorExit:
-            raise  # the loop is gone; nothing can be written
         except BaseException as error:  # SystemExit and KeyboardInterrupt of one request do not end the server
+            if isinstance(error, GeneratorExit) and not self.service.loop.is_running():
+                raise  # the loop is gone; nothing can be written
             self.service.logger.error("Exception in ASGI application\n", exc_info=error)
             self._fail()
         else:
@@ -360,7 +360,7 @@ class RequestResponseCycle:
             service.access.log(self.scope, status)
         response = short_response(status, text, service.state.default_block)
         if self.head.method == "HEAD":
-            response = response[: response.index(b"\r\n\r\n") + 4]
+            response = head_alone(response)
         self.connection.write_last(response)
         self._complete()
 
@@ -377,9 +377,16 @@ class RequestResponseCycle:
         return {"type": "http.request", "body": body, "more_body": self.more_body}
 
 
+def head_alone(response: bytes) -> bytes:
+    """Return a whole response without its content."""
+    return response[: response.index(b"\r\n\r\n") + 4]
+
+
 def _as_bytes(body: Any) -> bytes:
     if isinstance(body, (bytes, bytearray, memoryview)):
         return bytes(body)  # a copy: the application may change it while it waits to be sent
+    if body is None:
+        return b""  # what some send for nothing, and other servers take
     raise TypeError(f"Expected 'body' to be bytes, but got {type(body).__name__}.")
 
 

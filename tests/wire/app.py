@@ -151,7 +151,12 @@ async def play(steps: str, call: dict[str, Any], receive: Receive, send: Send) -
             case "wait":
                 await EVENTS[args[0]].wait()
             case "raise":
-                raise {"Oops": Oops, "SystemExit": SystemExit, "Cancelled": asyncio.CancelledError}[args[0]](*args[1:])
+                raise {
+                    "Oops": Oops,
+                    "SystemExit": SystemExit,
+                    "Cancelled": asyncio.CancelledError,
+                    "GeneratorExit": GeneratorExit,
+                }[args[0]](*args[1:])
             case "return":
                 return args[0]
     return None

@@ -419,7 +419,13 @@ def test_a_message_after_the_end_raises_and_leaves_the_answer_whole(wire: Wire, 
     assert "Unexpected ASGI message 'http.response.body' sent, after response already completed." in call["sent"][2]
 
 
-@pytest.mark.parametrize("data", ["text", 1, None, ["list"]])
+def test_a_body_of_none_is_an_empty_one(wire: Wire) -> None:
+    nothing = {"type": "http.response.body", "body": None, "more_body": True}
+    wire.send(get(sends(start(), nothing, body(b"ok"))) + get(sends(start(), {**nothing, "more_body": False})))
+    assert [wire.read_response().body, wire.read_response().body] == [b"ok", b""]
+
+
+@pytest.mark.parametrize("data", ["text", 1, ["list"]])
 def test_a_body_of_another_type_raises(wire: Wire, playground: Running, data: Any) -> None:
     wire.send(get(play(("send", OK), ("send", {"type": "http.response.body", "body": data}))) + get(b"/next"))
     answer = wire.read_until_close()
@@ -437,7 +443,14 @@ def test_headers_of_another_type_are_a_500(wire: Wire, playground: Running, head
 
 
 @pytest.mark.parametrize(
-    "step", [("raise", "Oops", "x"), ("raise", "SystemExit", 4), ("raise", "Cancelled"), ("return", None)]
+    "step",
+    [
+        ("raise", "Oops", "x"),
+        ("raise", "SystemExit", 4),
+        ("raise", "Cancelled"),
+        ("raise", "GeneratorExit"),
+        ("return", None),
+    ],
 )
 def test_an_application_that_fails_before_its_answer_is_a_500(wire: Wire, playground: Running, step: Any) -> None:
     wire.send(get(play(step)) + get(b"/next"))
