@@ -13,14 +13,13 @@ import logging
 import math
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .loop import Loop, Rank
-from .process import Process, exec_child
+from .process import Process, exec_child, interpreter
 from .signals import OF_THE_FAMILY
 
 TIME_TO_START = 60.0
@@ -41,8 +40,7 @@ RESUME = _PATHS + "from uvicorn.manager import upgrade; sys.exit(upgrade.resume(
 
 def command(program: str, paths: Sequence[Sequence[str]], number: int) -> list[str]:
     """Return the command line that runs one of the programs above; `number` is the descriptor of the document."""
-    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-    return [sys.executable, *flags, "-c", program, json.dumps(paths), str(number)]
+    return [*interpreter(), "-c", program, json.dumps(paths), str(number)]
 
 
 def written(state: Mapping[str, Any]) -> int:
@@ -85,14 +83,21 @@ class Preflight:
         """Start the child; `then` is called if it ends well. One at a time."""
         self.wanted = False
         if self._child is None:
-            fd = written(state)
             try:
-                pid = exec_child(command(PREFLIGHT, paths, fd), self._environ, pass_fds=[fd], blocked=OF_THE_FAMILY)
-            finally:
-                os.close(fd)
-            self._child = Process(pid)
+                self._child = self._start(paths, state)
+            except OSError as error:  # the interpreter is gone; no process, no descriptor to be had
+                logger.error("Cannot upgrade: %s; going on as before", error)
+                return
             self.wake_at = time.monotonic() + TIME_TO_START
             self._loop.watch(self._child, Rank.DEATHS, self._ended)
+
+    def _start(self, paths: Sequence[Sequence[str]], state: Mapping[str, Any]) -> Process:
+        fd = written(state)
+        try:
+            argv = command(PREFLIGHT, paths, fd)
+            return Process(exec_child(argv, self._environ, pass_fds=[fd], blocked=OF_THE_FAMILY))
+        finally:
+            os.close(fd)
 
     def tick(self, now: float) -> None:
         """Kill a child whose time is over."""
@@ -118,6 +123,13 @@ class Preflight:
 
 def execute(state: Mapping[str, Any], paths: Sequence[Sequence[str]], environ: Mapping[str, str]) -> None:
     """Become the new code. Returns only if that fails, with everything as it was; then it has logged why."""
+    try:
+        _execute(state, paths, environ)
+    except OSError as error:
+        logger.error("Cannot upgrade: %s; going on as before", error)
+
+
+def _execute(state: Mapping[str, Any], paths: Sequence[Sequence[str]], environ: Mapping[str, str]) -> None:
     fd = written(state)
     kept = [*state["fds"], fd]
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -127,8 +139,6 @@ def execute(state: Mapping[str, Any], paths: Sequence[Sequence[str]], environ: M
         sys.stdout.flush()
         sys.stderr.flush()
         os.execve(sys.executable, command(RESUME, paths, fd), dict(environ))
-    except OSError as error:
-        logger.error("Cannot upgrade: %s; going on as before", error)
     finally:
         for one in kept:
             os.set_inheritable(one, False)

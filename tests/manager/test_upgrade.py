@@ -1,6 +1,7 @@
 """The child that tries new code before the master becomes it."""
 
 import os
+import sys
 import time
 
 import pytest
@@ -46,3 +47,10 @@ def test_code_that_hangs_is_given_up(loop, monkeypatch, caplog):
     monkeypatch.setattr(upgrade, "TIME_TO_START", 0.2)
     assert not tried(loop, monkeypatch, "import time; time.sleep(600)")
     assert "Cannot upgrade: the new code does not start (not within 0.2 s); going on as before" in caplog.text
+
+
+def test_an_interpreter_that_is_gone_changes_nothing(loop, monkeypatch, caplog):
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    assert not tried(loop, monkeypatch, "pass")
+    upgrade.execute({"fds": []}, [[], []], os.environ)
+    assert caplog.text.count("Cannot upgrade: [Errno 2] No such file or directory: '/no/such/python'; going on") == 2
