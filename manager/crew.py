@@ -28,7 +28,7 @@ from .loop import Loop, Rank
 from .messages import Booting, Closed, Failed, Leaving, Message, Ready, Starting, Stopping, Unfit
 from .nursery import Nursery
 from .plan import Order, Spawn, Tell, Wish
-from .process import ExitStatus, Process, dead_children, oom_kills, reap_stranger
+from .process import ExitStatus, Process, dead_children, discard, oom_kills, reap_stranger
 from .recipe import Source, working_directory
 from .restarts import Restarts
 from .scoreboard import Row
@@ -109,11 +109,14 @@ class Crew:
         try:
             self.nursery.fork(worker, now)
         except OSError as error:  # no process, no descriptor, no memory to be had: that may pass
-            logger.error("Cannot start worker %d: %s; trying again in 1 s", spawn.slot, error.strerror or error)
-            self.restarts.not_before[spawn.slot] = now + 1.0
+            self._not_now(spawn.slot, error, now)
             return
         self.workers[worker.id] = worker
         self._loop.watch(worker.channel, Rank.WORKERS, lambda: self._on_worker(worker))
+
+    def _not_now(self, slot: int, error: OSError, now: float) -> None:
+        logger.error("Cannot start worker %d: %s; trying again in 1 s", slot, error.strerror or error)
+        self.restarts.not_before[slot] = now + 1.0
 
     def tell(self, tell: Tell, now: float) -> None:
         worker = self.workers[tell.id]
@@ -231,6 +234,11 @@ class Crew:
             worker.process = Process(pid)
         except ProcessLookupError:  # dead, and reaped by a host that reaps everybody's children
             self._lost(worker, now)
+            return
+        except OSError as error:  # no descriptor to be had: of this one we would not see the end
+            discard(pid)
+            self._lost(worker, now)
+            self._not_now(worker.slot, error, now)
             return
         worker.pid = pid
         self.counters.totals.started += 1

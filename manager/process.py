@@ -31,6 +31,14 @@ _AS_AN_INTERPRETER_STARTS = (signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, get
 TERMINAL_SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM)
 
 
+def interpreter() -> list[str]:
+    """Return the start of the command line of an interpreter like this one: with its flags."""
+    import subprocess  # a quarter of a MiB that a master needs only when it starts one
+
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    return [sys.executable, *flags]
+
+
 class ExitStatus(NamedTuple):
     """How a process ended: `code`, or `signal`, or neither if somebody else reaped it."""
 
@@ -260,6 +268,14 @@ def reap_stranger(pid: int) -> None:
     """Reap a child that we did not start: as PID 1, or as a subreaper, we inherit the orphans of the application."""
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
+
+
+def discard(pid: int) -> None:
+    """Kill a child that cannot be watched, and wait for its end: the kernel sees to that in no time."""
+    with contextlib.suppress(ProcessLookupError, ChildProcessError):
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)  # none of ours: the number may be another's now
+        os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED)
 
 
 def trim() -> None:

@@ -43,10 +43,12 @@ class Notifier:
         if not self._address:
             return
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock,
+        ):
             sock.setblocking(False)
-            with contextlib.suppress(OSError):
-                sock.sendto("\n".join(lines).encode(), address)
+            sock.sendto("\n".join(lines).encode(), address)
 
     def status(self, text: str) -> None:
         if text != self._status:
