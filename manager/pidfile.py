@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 
 from uvicorn.errors import UsersError
 
@@ -18,17 +19,24 @@ class PidFile:
         """Take the file. Raises PidFileError; a file that a dead master has left is taken over."""
         self.path = os.path.abspath(path)
         try:
-            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
         except OSError as error:
-            raise PidFileError(f"pid: cannot write {path}: {(error.strerror or str(error)).lower()}") from None
+            raise _cannot_write(path, error) from None
+        if not stat.S_ISREG(os.fstat(self._fd).st_mode):  # a device, a pipe: nothing of ours to remove at the end
+            os.close(self._fd)
+            raise PidFileError(f"pid: cannot write {path}: it is not a regular file")
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             owner = os.pread(self._fd, 20, 0).decode(errors="replace").strip() or "?"
             os.close(self._fd)
             raise PidFileError(f"pid: {path} belongs to a server that runs (pid {owner})") from None
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:  # the disk is full
+            self.close()
+            raise _cannot_write(path, error) from None
 
     @classmethod
     def adopt(cls, path: str, fd: int) -> PidFile:
@@ -47,3 +55,7 @@ class PidFile:
             if (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino):
                 os.unlink(self.path)
         os.close(self._fd)
+
+
+def _cannot_write(path: str, error: OSError) -> PidFileError:
+    return PidFileError(f"pid: cannot write {path}: {(error.strerror or str(error)).lower()}")

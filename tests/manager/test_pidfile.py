@@ -1,3 +1,4 @@
+import errno
 import os
 
 import pytest
@@ -38,3 +39,21 @@ def test_a_file_that_somebody_put_in_its_place_is_left_alone(tmp_path):
 def test_a_missing_directory_is_told(tmp_path):
     with pytest.raises(PidFileError, match=r"cannot write .*: no such file or directory"):
         PidFile(str(tmp_path / "no" / "web.pid"))
+
+
+def test_a_disk_that_is_full_is_told_and_no_empty_file_is_left(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(PidFileError, match=r"^pid: cannot write .*web\.pid: no space left on device$"):
+        PidFile(str(tmp_path / "web.pid"))
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_is_no_file_is_refused_and_stays(tmp_path):
+    path = tmp_path / "web.pid"
+    os.mkfifo(path)
+    with pytest.raises(PidFileError, match=r"cannot write .*: it is not a regular file"):
+        PidFile(str(path))
+    assert path.exists()
