@@ -13,7 +13,6 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import asdict
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -145,7 +144,7 @@ def for_child(config: Config, directory: str) -> dict[str, Any]:
     return {
         "directory": os.path.join(directory, config.chdir or ""),
         "umask": config.umask,
-        "credentials": None if credentials is None else asdict(credentials),
+        "credentials": credentials,
         "title": config.proc_name,
     }
 
@@ -156,6 +155,6 @@ def become(document: dict[str, Any]) -> None:
     if document["umask"] is not None:
         os.umask(document["umask"])
     if document["credentials"] is not None:
-        Credentials(**document["credentials"]).assume()
+        Credentials(*document["credentials"]).assume()
     if document["title"] is not None:
         titles.set_title("server", document["title"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from uvicorn.errors import UsersError
 
@@ -12,8 +12,7 @@ class NoSuchUser(UsersError):
     """--user or --group names nobody, or we may not become it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(NamedTuple):
     user: int
     group: int
     name: str | None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 from .plan import Order, WorkerView
@@ -17,42 +16,67 @@ ORDER_EVENTS = {
 }
 
 
-@dataclass(slots=True, eq=False)
 class WorkerHandle:
-    id: int
-    """Counts incarnations over the master's life: a late message can never be taken for another worker's."""
-    slot: int
-    generation: int
-    born: float
-    state: State = State.SPAWNING
-    since: float = 0.0
-    order: Order = Order.NONE
-    ordered_at: float = 0.0
-    order_since: float = 0.0
-    ready_at: float | None = None
-    fit: bool = True
-    why: str = ""
-    """Why it was told to go, in words; empty when it was not, or when the operator knows."""
-    pid: int | None = None
-    failure: str | None = None
-    """What it reported about its failed boot."""
-    settled: bool = False
-    """It has been ready long enough to count as healthy."""
-    listening: bool = False
-    """It accepts, or may: it was ready, and has not yet acknowledged that its listeners are closed."""
-    process: Any = None
-    channel: Any = None
-    inside: str = ""
-    """The oldest request inside it when it died, in words."""
-    board: Any = field(default=None, repr=False)
-    row: int | None = None
-    """Its row in the scoreboard of its generation."""
-    dump_fd: int | None = None
-    """The file in which it answers when it is asked where it is stuck."""
-    measured_at: float = 0.0
+    """One incarnation of a worker. Two are never equal."""
 
-    def __post_init__(self) -> None:
-        self.since = self.born
+    __slots__ = (
+        "board",
+        "born",
+        "channel",
+        "dump_fd",
+        "failure",
+        "fit",
+        "generation",
+        "id",
+        "inside",
+        "listening",
+        "measured_at",
+        "order",
+        "order_since",
+        "ordered_at",
+        "pid",
+        "process",
+        "ready_at",
+        "row",
+        "settled",
+        "since",
+        "slot",
+        "state",
+        "why",
+    )
+
+    def __init__(self, id: int, slot: int, generation: int, born: float) -> None:
+        self.id = id
+        """Counts incarnations over the master's life: a late message can never be taken for another worker's."""
+        self.slot = slot
+        self.generation = generation
+        self.born = born
+        self.state = State.SPAWNING
+        self.since = born
+        self.order = Order.NONE
+        self.ordered_at = 0.0
+        self.order_since = 0.0
+        self.ready_at: float | None = None
+        self.fit = True
+        self.why = ""
+        """Why it was told to go, in words; empty when it was not, or when the operator knows."""
+        self.pid: int | None = None
+        self.failure: str | None = None
+        """What it reported about its failed boot."""
+        self.settled = False
+        """It has been ready long enough to count as healthy."""
+        self.listening = False
+        """It accepts, or may: it was ready, and has not yet acknowledged that its listeners are closed."""
+        self.process: Any = None
+        self.channel: Any = None
+        self.inside = ""
+        """The oldest request inside it when it died, in words."""
+        self.board: Any = None
+        self.row: int | None = None
+        """Its row in the scoreboard of its generation."""
+        self.dump_fd: int | None = None
+        """The file in which it answers when it is asked where it is stuck."""
+        self.measured_at = 0.0
 
     def feed(self, event: Event, now: float) -> Action:
         """Take an event; return what the master has to do about it."""

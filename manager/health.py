@@ -9,7 +9,6 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
 from . import witness
 from .handle import WorkerHandle
@@ -24,13 +23,15 @@ TIME_TO_ANSWER = 0.25
 """Seconds that a witness has; faulthandler needs milliseconds."""
 
 
-@dataclass(slots=True)
 class _Patient:
-    said_at: float | None = None
-    stopped: bool = False
-    asked_at: float | None = None
-    why: str = ""
-    samples: list[int] = field(default_factory=list)
+    __slots__ = ("asked_at", "said_at", "samples", "stopped", "why")
+
+    def __init__(self) -> None:
+        self.said_at: float | None = None
+        self.stopped = False
+        self.asked_at: float | None = None
+        self.why = ""
+        self.samples: list[int] = []
 
 
 class Health:

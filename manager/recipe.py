@@ -8,12 +8,11 @@ again, under the name `__mp_main__`, before the Config is unpickled.
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import sys
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from uvicorn.errors import UsersError
 from uvicorn.settings import Provenance, Settings
@@ -29,8 +28,7 @@ class NotPicklable(UsersError):
     """The Config of `uvicorn.run(..., workers=N)` cannot be sent to the workers."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(NamedTuple):
     master: int
     """The pid of the master, which adopts the workers."""
     generation: int
@@ -56,7 +54,7 @@ class Recipe:
     settings: str | None = None
     listeners_stay: bool = False
     """All of them belong to whoever started the master, who keeps them when it ends."""
-    given: list[str] = field(default_factory=list)
+    given: tuple[str, ...] = ()
     """Which settings somebody gave."""
     pickled: bytes | None = None
     """The Config of a caller; then `settings` is None."""
@@ -64,10 +62,7 @@ class Recipe:
 
     def to_bytes(self) -> bytes:
         """Return one line of JSON with the paths, which must be known before anything is imported, and one with all."""
-        values = {
-            name: base64.b85encode(value).decode() if isinstance(value, bytes) else value
-            for name, value in asdict(self).items()
-        }
+        values = {name: value.hex() if isinstance(value, bytes) else value for name, value in self._asdict().items()}
         return json.dumps([self.sys_path, self.late_paths]).encode() + b"\n" + json.dumps(values).encode()
 
     def to_file(self) -> int:
@@ -83,8 +78,8 @@ class Recipe:
         values = json.loads(text.split(b"\n", 1)[1])
         for name in ("pickled", "preparation"):
             if values[name] is not None:
-                values[name] = base64.b85decode(values[name])
-        return cls(**values)
+                values[name] = bytes.fromhex(values[name])
+        return cls(**values | {"given": tuple(values["given"])})
 
 
 class Source(Protocol):
@@ -152,7 +147,7 @@ class CommandSource:
     def ingredients(self) -> dict[str, Any]:
         return {
             "settings": self.settings.to_json(),
-            "given": list(self.provenance),
+            "given": tuple(self.provenance),
             "sys_path": self._sys_path,
             "late_paths": [self.settings.app_dir, "", os.getcwd()],
             "argv": self._argv,
@@ -184,7 +179,7 @@ class ConfigSource:
         }
 
 
-def make_config(settings: Settings, *, given: list[str], env_file: str | None) -> Config:
+def make_config(settings: Settings, *, given: Sequence[str], env_file: str | None) -> Config:
     """Return the Config of the command's settings; logging is configured by this."""
     from uvicorn.config import Config
 

@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-import random
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .handle import WorkerHandle
 from .memory import memory_of
@@ -17,8 +16,7 @@ _PERIOD = 5.0
 """Seconds between two measurements of memory."""
 
 
-@dataclass(slots=True)
-class Recycling:
+class Recycling(NamedTuple):
     lifetime: float = 0.0
     """Seconds; 0: no limit."""
     lifetime_jitter: float = 0.0
@@ -32,7 +30,9 @@ class Recycling:
         if worker.ready_at is None:
             return ""
         if self.lifetime > 0:
-            limit = self.lifetime + self.lifetime_jitter * random.Random(worker.id).random()
+            from random import Random  # not for those who set no lifetime
+
+            limit = self.lifetime + self.lifetime_jitter * Random(worker.id).random()
             if now - worker.ready_at >= limit:
                 return f"it has served for {now - worker.ready_at:.0f} s"
         if self.memory > 0 and worker.pid is not None and now >= worker.measured_at + self.period:

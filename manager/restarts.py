@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable
 
 from .backoff import SETTLED_AFTER, Backoff
@@ -26,7 +25,9 @@ class Restarts:
             self._backoff.settled(worker.slot)
             self.not_before.pop(worker.slot, None)
         else:
-            self.not_before[worker.slot] = self._backoff.failed(worker.slot, now, slots=wanted, jitter=random.random())
+            from random import random  # a master that loses no worker does without
+
+            self.not_before[worker.slot] = self._backoff.failed(worker.slot, now, slots=wanted, jitter=random())
 
     def hold(self, slot: int, until: float) -> None:
         """Leave the slot as it is until then, at least."""

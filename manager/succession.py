@@ -13,7 +13,6 @@ import logging
 import os
 import socket
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from uvicorn.listeners import Listener
@@ -34,15 +33,17 @@ STATE = 1
 logger = logging.getLogger("uvicorn.error")
 
 
-@dataclass(slots=True)
 class Counters:
     """What goes on counting."""
 
-    totals: Totals
-    ids: int = 0
-    """The last worker's."""
-    newest: int = 1
-    """The generation of the last reading of the settings."""
+    __slots__ = ("ids", "newest", "totals")
+
+    def __init__(self, totals: Totals, ids: int = 0, newest: int = 1) -> None:
+        self.totals = totals
+        self.ids = ids
+        """The last worker's."""
+        self.newest = newest
+        """The generation of the last reading of the settings."""
 
 
 def document(

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NoReturn
 
 from .channel import Channel
 from .credentials import Credentials
 from .handle import WorkerHandle
 from .messages import Fork
-from .process import Process, exec_child, fork_child
+from .process import Process, exec_child, fork_child, interpreter
 from .recipe import Recipe, Source, name_of
 from .signals import OF_THE_FAMILY
 
@@ -37,8 +35,7 @@ BOOTSTRAP = "; ".join(
 
 def command(recipe_fd: int, channel_fd: int, *mode: str) -> list[str]:
     """Return the command line of a template."""
-    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-    return [sys.executable, *flags, "-c", BOOTSTRAP, str(recipe_fd), str(channel_fd), *mode]
+    return [*interpreter(), "-c", BOOTSTRAP, str(recipe_fd), str(channel_fd), *mode]
 
 
 def _exec(recipe: Recipe, channel: Channel, environ: Mapping[str, str], fds: Sequence[int]) -> int:
@@ -68,16 +65,20 @@ def _fork(recipe: Recipe, channel: Channel, environ: Mapping[str, str], fds: Seq
     return fork_child(child, environ, pass_fds=fds, blocked=OF_THE_FAMILY)
 
 
-@dataclass(slots=True, eq=False)
 class Template:
-    generation: int
-    process: Process
-    channel: Channel
-    born: float
-    loaded: bool = False
-    preloaded: bool = False
-    failure: str | None = None
-    """Why it could not load, in its own words."""
+    """The template of one generation, as the master sees it."""
+
+    __slots__ = ("born", "channel", "failure", "generation", "loaded", "preloaded", "process")
+
+    def __init__(self, generation: int, process: Process, channel: Channel, born: float) -> None:
+        self.generation = generation
+        self.process = process
+        self.channel = channel
+        self.born = born
+        self.loaded = False
+        self.preloaded = False
+        self.failure: str | None = None
+        """Why it could not load, in its own words."""
 
     @classmethod
     def start(
@@ -113,7 +114,7 @@ class Template:
                 preload=source.config.preload,
                 name=name_of(source.config),
                 umask=source.config.umask,
-                credentials=None if credentials is None else [credentials.user, credentials.group, credentials.name],
+                credentials=None if credentials is None else list(credentials),
                 board=board,
                 voice=voice,
                 **source.ingredients(),

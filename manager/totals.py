@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+from uvicorn.record import Record
 
 from .scoreboard import Row
 
 
-@dataclass(slots=True)
-class Totals:
-    began: float
-    """When the master started, on the monotonic clock, which an upgrade in place does not change."""
-    requests: int = 0
-    """Answered by workers that are gone. Of one that was killed, those of its last second may be missing."""
-    errors: int = 0
-    """Of these, answered with a status from 500 on."""
-    started: int = 0
-    """Workers that were forked."""
-    lost: int = 0
-    """Workers that ended although nobody had asked them to."""
+class Totals(Record):
+    __slots__ = ("began", "errors", "lost", "requests", "started")
+
+    def __init__(self, began: float, requests: int = 0, errors: int = 0, started: int = 0, lost: int = 0) -> None:
+        self.began = began
+        """When the master started, on the monotonic clock, which an upgrade in place does not change."""
+        self.requests = requests
+        """Answered by workers that are gone. Of one that was killed, those of its last second may be missing."""
+        self.errors = errors
+        """Of these, answered with a status from 500 on."""
+        self.started = started
+        """Workers that were forked."""
+        self.lost = lost
+        """Workers that ended although nobody had asked them to."""
 
     def fold(self, row: Row) -> None:
         """Add what a worker wrote last; it is gone."""
@@ -30,14 +33,13 @@ class Totals:
     def with_living(self, rows: Iterable[Row]) -> Totals:
         """Return the totals including workers that live."""
         rows = list(rows)
-        return replace(
-            self,
-            requests=self.requests + sum(row.requests for row in rows),
-            errors=self.errors + sum(row.errors for row in rows),
-        )
+        totals = Totals(**self.to_json())
+        totals.requests += sum(row.requests for row in rows)
+        totals.errors += sum(row.errors for row in rows)
+        return totals
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: getattr(self, name) for name in self.__slots__}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Totals:

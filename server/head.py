@@ -18,9 +18,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
+
+from uvicorn.record import Record
 
 Fields = list[tuple[bytes, bytes]]
 Tokenizer = Callable[[bytes], Fields]
@@ -69,21 +70,49 @@ class Limits(NamedTuple):
     fields: int = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Record):
     """A request head that passed every check."""
 
-    method: str
-    version: str  # "1.0" or "1.1"
-    fields: Fields
-    length: int  # of the body, in octets; CHUNKED; 0: there is none
-    keep_alive: bool  # what the client asked for; RFC 9112 9.3
-    expects_continue: bool
-    upgrade: bytes  # lower-case, when Connection lists it; else b""
-    forwarded: bool  # a proxy's header is among the fields
-    confidential: bool  # credentials are among the fields
-    name: str  # of the task that answers it, for who looks at the tasks of the loop
-    scope: dict[str, Any]  # what the ASGI scope of every such request says; to be copied
+    __slots__ = (
+        "confidential",
+        "expects_continue",
+        "fields",
+        "forwarded",
+        "keep_alive",
+        "length",
+        "method",
+        "name",
+        "scope",
+        "upgrade",
+        "version",
+    )
+
+    def __init__(
+        self,
+        *,
+        method: str,
+        version: str,
+        fields: Fields,
+        length: int,
+        keep_alive: bool,
+        expects_continue: bool,
+        upgrade: bytes,
+        forwarded: bool,
+        confidential: bool,
+        name: str,
+        scope: dict[str, Any],
+    ) -> None:
+        self.method = method
+        self.version = version  # "1.0" or "1.1"
+        self.fields = fields
+        self.length = length  # of the body, in octets; CHUNKED; 0: there is none
+        self.keep_alive = keep_alive  # what the client asked for; RFC 9112 9.3
+        self.expects_continue = expects_continue
+        self.upgrade = upgrade  # lower-case, when Connection lists it; else b""
+        self.forwarded = forwarded  # a proxy's header is among the fields
+        self.confidential = confidential  # credentials are among the fields
+        self.name = name  # of the task that answers it, for who looks at the tasks of the loop
+        self.scope = scope  # what the ASGI scope of every such request says; to be copied
 
     @property
     def is_websocket(self) -> bool:

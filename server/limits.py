@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
 
 
-@dataclass(slots=True)
 class LogBudget:
     """Lets a few lines a second through and counts the rest: a flood of bad requests is no flood of log lines."""
 
-    per_second: int = 10
-    _since: float = field(default=float("-inf"), init=False)
-    _used: int = field(default=0, init=False)
-    _dropped: int = field(default=0, init=False)
+    __slots__ = ("_dropped", "_since", "_used", "per_second")
+
+    def __init__(self, per_second: int = 10) -> None:
+        self.per_second = per_second
+        self._since = float("-inf")
+        self._used = 0
+        self._dropped = 0
 
     def spend(self, now: float) -> int | None:
         """Return None to say nothing, else how many lines were swallowed since the last one that was let through."""

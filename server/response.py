@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
+
+from uvicorn.record import Record
 
 from .head import TOKEN
 
@@ -38,18 +39,30 @@ _lines: dict[tuple[bytes, bytes], bytes] = {}
 _heads: dict[tuple[int, tuple[Any, ...]], ResponseHead] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseHead:
+class ResponseHead(Record):
     """What `http.response.start` says, checked and as bytes; framing and defaults are still to be added."""
 
-    status: int
-    start: bytes  # the status line
-    block: bytes  # the application's header lines
-    length: int  # of the body as declared; -1: not declared, or not to be said
-    bodiless: bool  # whatever the application sends (RFC 9110 6.4.1)
-    close: bool  # the application ends the connection
-    unusual: bool  # that, or a status from 500 on: one look for both
-    replaces: frozenset[bytes]  # default headers that the application sends itself
+    __slots__ = ("block", "bodiless", "close", "length", "replaces", "start", "status", "unusual")
+
+    def __init__(
+        self,
+        status: int,
+        start: bytes,
+        block: bytes,
+        length: int,
+        replaces: frozenset[bytes],
+        *,
+        bodiless: bool,
+        close: bool,
+    ) -> None:
+        self.status = status
+        self.start = start  # the status line
+        self.block = block  # the application's header lines
+        self.length = length  # of the body as declared; -1: not declared, or not to be said
+        self.replaces = replaces  # default headers that the application sends itself
+        self.bodiless = bodiless  # whatever the application sends (RFC 9110 6.4.1)
+        self.close = close  # the application ends the connection
+        self.unusual = close or status >= 500  # one look for both
 
 
 def response_head(status: Any, headers: Iterable[Any]) -> ResponseHead:
@@ -106,9 +119,7 @@ def _response_head(status: int, pairs: tuple[Any, ...]) -> ResponseHead:
         del lines[length_at]
         length = -1
     bodiless = status == 204 or status == 304
-    return ResponseHead(
-        status, start, b"".join(lines), length, bodiless, close, close or status >= 500, frozenset(replaces)
-    )
+    return ResponseHead(status, start, b"".join(lines), length, frozenset(replaces), bodiless=bodiless, close=close)
 
 
 def whole_number(status: Any) -> int:

@@ -21,6 +21,8 @@ from importlib.machinery import ExtensionFileLoader, PathFinder
 from importlib.util import module_from_spec
 from typing import Any, Final
 
+from uvicorn.record import Record
+
 from .websocket_deflate import Deflate, DeflateError, InflatedTooBig
 
 
@@ -74,36 +76,21 @@ _GATHER_FROM = 4096
 """From this payload size on header and payload go out as two buffers: a system call gathers them without a copy."""
 
 
-class _Told:
-    """Compares by what it says. No dataclass: that compiles code for each class, in every process that starts."""
-
-    __slots__: tuple[str, ...] = ()
-
-    def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and repr(self) == repr(other)
-
-    def __hash__(self) -> int:
-        return hash(repr(self))
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}{tuple(getattr(self, name) for name in self.__slots__)!r}"
-
-
-class Ping(_Told):
+class Ping(Record):
     __slots__ = ("payload",)
 
     def __init__(self, payload: bytes) -> None:
         self.payload = payload
 
 
-class Pong(_Told):
+class Pong(Record):
     __slots__ = ("payload",)
 
     def __init__(self, payload: bytes) -> None:
         self.payload = payload
 
 
-class Close(_Told):
+class Close(Record):
     """The peer's close frame; 1005 stands for one without a code (7.1.5)."""
 
     __slots__ = ("code", "reason")
@@ -113,7 +100,7 @@ class Close(_Told):
         self.reason = reason
 
 
-class Failure(_Told):
+class Failure(Record):
     """The peer broke the protocol: the connection is to be failed with this code and reason (7.1.7)."""
 
     __slots__ = ("code", "reason")

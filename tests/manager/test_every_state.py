@@ -164,7 +164,8 @@ class Fleet:
 
 def _handle(number: int, worker: Worker) -> WorkerHandle:
     slot, generation, state, order, listening, exists = worker
-    handle = WorkerHandle(number, slot, generation, born=NOW, state=state, order=order, listening=listening)
+    handle = WorkerHandle(number, slot, generation, born=NOW)
+    handle.state, handle.order, handle.listening = state, order, listening
     handle.pid = number if exists else None
     handle.ready_at = None if state in COMING else NOW
     if order:

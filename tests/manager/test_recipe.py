@@ -26,7 +26,7 @@ def recipe(**more):
 
 
 def test_a_recipe_survives_the_way():
-    one = recipe(settings='{"port": 1}', given=["port"])
+    one = recipe(settings='{"port": 1}', given=("port",))
     assert Recipe.from_bytes(one.to_bytes()) == one
     two = recipe(pickled=b"\x00\xff\n", preparation=b"\n")
     assert Recipe.from_bytes(two.to_bytes()) == two
