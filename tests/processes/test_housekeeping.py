@@ -60,6 +60,27 @@ def test_log_files_are_opened_again(uvicorn, tmp_path):
     until(in_the_new_file, "requests are logged in the new file", server=server)
 
 
+def test_log_files_that_cannot_be_opened_again_end_nobody(uvicorn, tmp_path):
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log.json").write_text(
+        '{"version": 1, "disable_existing_loggers": false,'
+        '"handlers": {"file": {"class": "logging.FileHandler", "filename": "log/web.log"},'
+        '             "err": {"class": "logging.StreamHandler"}},'
+        '"loggers": {"uvicorn": {"handlers": ["file", "err"], "level": "INFO"}}}'
+    )
+    server = uvicorn("--workers", "2", "--log-config", "log.json", app=PID)
+    all_ready(server, 2)
+    (tmp_path / "log").rename(tmp_path / "moved")
+    server.signal(signal.SIGUSR1)
+    server.wait_for("Received SIGUSR1, opening 0 log files again", DEADLINE)
+    server.wait_for("Cannot open a log file again: .*No such file or directory", DEADLINE, count=3)  # and each worker
+    assert int(get(server, "/pid")) in worker_pids(server, 2)
+    (tmp_path / "moved").rename(tmp_path / "log")
+    assert server.stop() == 0
+    assert "Stopping parent process" in (tmp_path / "log" / "web.log").read_text()
+    assert "Traceback" not in server.log
+
+
 def test_all_stacks_are_logged_on_request(uvicorn):
     server = start(uvicorn)
     with connect(server) as wire:
