@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 HIGH_WATER = 65536
 """Octets that wait for the application, or for their turn, before reading is paused."""
 
-_MAX_DISCARD = 65536  # octets of an unread body that are skipped for the sake of the connection
+# Octets of an unread body that are skipped for the sake of the connection. TLS cannot close our side alone: a client
+# that still sends would have its upload broken off, and report that in place of the answer.
+_MAX_DISCARD = 65536
+_MAX_DISCARD_TLS = 16 << 20
 
 
 class HTTPConnection(TimedConnection):
@@ -289,7 +292,7 @@ class HTTPConnection(TimedConnection):
         if not more:
             self._buffer = rest
             self._become_idle()
-        elif self._discarded > _MAX_DISCARD:
+        elif self._discarded > self._max_discard:
             self._hang_up(linger=True)
 
     def _keep(self, rest: bytes) -> None:
@@ -385,7 +388,7 @@ class HTTPConnection(TimedConnection):
         if cycle.keep_alive and not self._close_after:
             if not unread:
                 self._become_idle()
-            elif self._left > _MAX_DISCARD:
+            elif self._left > self._max_discard:
                 self._hang_up(linger=True)
             else:
                 self.phase = DISCARD
@@ -405,7 +408,11 @@ class HTTPConnection(TimedConnection):
     @property
     def has_much_unread(self) -> bool:
         """Whether more of the request is still to come than is read for the sake of the connection."""
-        return self._left > _MAX_DISCARD
+        return self._left > self._max_discard
+
+    @property
+    def _max_discard(self) -> int:
+        return _MAX_DISCARD_TLS if self.scheme == "https" else _MAX_DISCARD
 
     def close_after_response(self, cycle: RequestResponseCycle) -> None:
         """End the connection although the response has said that it goes on; a request that waits is still answered."""

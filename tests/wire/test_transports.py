@@ -74,6 +74,27 @@ def test_tls(tls: Running, certificates: Certificates) -> None:
     assert "Traceback" not in tls.log
 
 
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_an_early_answer_breaks_no_upload_off_over_tls(
+    uvicorn: Callable[..., Running], certificates: Certificates, loop: str
+) -> None:
+    """A client that reads only when all is sent would report the broken upload, not the answer."""
+    server = uvicorn("app:app", "--loop", loop, "--timeout-keep-alive", "60", *certificates.options, cwd=HERE)
+    early = play(("send", start(413, (b"content-length", b"2"))), ("send", body(b"no")))
+    with Wire.connect(server, tls=certificates.context()) as wire:
+        for fields, upload in (
+            (b"Content-Length: 1000000\r\n", [b"x" * 10_000] * 100),
+            (b"Transfer-Encoding: chunked\r\n", [b"2710\r\n" + b"x" * 10_000 + b"\r\n"] * 100 + [b"0\r\n\r\n"]),
+        ):
+            wire.send(get(early, fields, method=b"POST"))
+            for piece in upload:
+                wire.send(piece)
+            response = wire.read_response()
+            assert (response.status, response.body, response.connection) == (413, b"no", set())
+        wire.send(LAST)
+        assert echo(wire.read_response()).scope["path"] == "/last"
+
+
 def test_plain_http_to_a_tls_port_ends(tls: Running, certificates: Certificates) -> None:
     with Wire.connect(tls) as wire:
         wire.send(GET)
