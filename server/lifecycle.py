@@ -57,6 +57,7 @@ _ANNOUNCE_AFTER = 0.1  # seconds of waiting before a line says so
 _DRAIN_LAP = 0.05  # seconds
 _LENIENT = 1.0  # seconds for the next request of idle connections
 _AFTER_CANCEL = 1.0  # seconds that cancelled tasks have for their last words
+_LAST_OCTETS = 0.25  # seconds that these have to reach their clients
 _PASSED = "Task cancelled, timeout graceful shutdown exceeded"
 
 
@@ -424,8 +425,12 @@ class Server:
         waker, loop = self._attach(), asyncio.get_running_loop()
         deadline = loop.time() + _AFTER_CANCEL
         self.server_state.draining = "stop"
+        speaking = True
         while self._waiting_for() and loop.time() < deadline and not self.force_exit:
             self._tell(told, retire=False)
+            if speaking and not self.server_state.tasks:
+                speaking = False
+                deadline = min(deadline, loop.time() + _LAST_OCTETS)
             await waker.sleep(0.01)
         self._abort_connections()
 

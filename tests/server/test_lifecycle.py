@@ -525,6 +525,25 @@ def test_no_grace_cancels_at_once(run: Any, how: str) -> None:
     run(main())
 
 
+def test_client_that_does_not_close_is_not_waited_for_as_a_task_is(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("lifecycle._AFTER_CANCEL", "ending._LINGER_PAUSE", "ending._LINGER_TOTAL"):
+        monkeypatch.setattr(f"uvicorn.server.{name}", 10 * DEADLINE)
+
+    async def main() -> None:
+        app = App()
+        server = Server(config(app, timeout_graceful_shutdown=0))
+        async with serving(server) as task:
+            client = await Client.connect(server)
+            client.ask("/slow")
+            await until(lambda: "slow" in app.events, "the request runs")
+            server.should_exit = True
+            await asyncio.wait_for(task, DEADLINE)
+            assert (await client.answer()).startswith(b"HTTP/1.1 500")
+            await client.close()
+
+    run(main())
+
+
 def test_application_that_will_not_be_cancelled_does_not_keep_it(run: Any) -> None:
     async def main() -> None:
         inside = asyncio.Event()
