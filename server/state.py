@@ -55,9 +55,12 @@ class ServerState:
         self._default_block = b""
 
     def set_headers(self, headers: Sequence[Header], *, date: bool) -> None:
-        """Set the headers that every response begins with; `date` puts a Date, renewed once a second, before them."""
+        """Set the headers that every response begins with; `date` puts a Date, renewed once a second, before them.
+
+        A Date among the headers takes its place: there can be one (RFC 9110 5.3).
+        """
         self._headers = list(headers)
-        self._dated = date
+        self._dated = date and all(name.lower() != b"date" for name, _ in headers)
         self._second = -1
         self._render()
 

@@ -156,11 +156,14 @@ def _forwarded_headers(value: Any) -> str:
 # Not compiled before they are needed: the command would wait for it each time it starts.
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # RFC 9110, 5.6.2
 _FIELD_VALUE = r"[\t\x20-\x7e\x80-\xff]*"  # RFC 9110, 5.5
+_FRAMING = ("content-length", "transfer-encoding")  # each response has its own; a second one would split it
 
 
 def _header(value: Any) -> tuple[str, str]:
     name, colon, content = _text(value).partition(":") if isinstance(value, str) else (value[0], ":", value[1])
     if not colon or not re.fullmatch(_TOKEN, name) or not re.fullmatch(_FIELD_VALUE, content):
+        raise ValueError
+    if name.lower() in _FRAMING:
         raise ValueError
     return name, content
 
@@ -226,5 +229,5 @@ MODE = Kind("MODE", "permissions in octal, as 660", _mode)
 MEMORY = Kind("MIB|PERCENT", "MiB, an integer of at least 1, or a percentage from 1% to 100%", _memory)
 COMMA_LIST = Kind("LIST", "text, separated by commas", _comma_list)
 FORWARDED_HEADERS = Kind("HEADERS", f"some of {', '.join(_FORWARDED_HEADERS)}", _forwarded_headers)
-HEADER = Kind("NAME:VALUE", "Name:Value without control characters", _header)
+HEADER = Kind("NAME:VALUE", "Name:Value without control characters, not Content-Length or Transfer-Encoding", _header)
 ADDRESS = Kind("ADDRESS", "host:port, [v6]:port, unix:PATH or fd://N", _address)

@@ -58,6 +58,11 @@ def test_a_server_header_of_ones_own(parser: str, servers: Servers) -> None:
     assert (response.get("server"), response.get("x")) == (b"app", b"y")
 
 
+def test_a_date_header_of_ones_own(parser: str, servers: Servers) -> None:
+    response = ask(servers(parser, "--header", "Date:today"), GET)
+    assert [value for name, value in response.headers if name == b"date"] == [b"today"]
+
+
 def test_refusals_and_failures_carry_them_too(parser: str, servers: Servers) -> None:
     server = servers(parser, "--header", "X-One:1", "--header", "X-Two: 2")
     with connect(server) as wire:
