@@ -17,11 +17,11 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from .body import ChunkedBody
-from .cycle import HEAD_HELD, RequestResponseCycle, head_alone, service_unavailable
+from .cycle import HEAD_HELD, RequestResponseCycle, service_unavailable
 from .ending import BUSY, CLOSED, CLOSING, DISCARD, FRESH, HEAD, IDLE, LINGER, TimedConnection
 from .head import CHUNKED, LONGEST_REMEMBERED, Head, Refusal, Tokenizer, check_unfinished, skip_empty_lines
 from .limits import over_concurrency
-from .response import refusal_text, short_response
+from .response import head_alone, refusal_text, short_response
 from .scope import http_scope
 from .service import Service
 from .utils import get_local_addr, get_remote_addr, is_ssl
@@ -230,7 +230,9 @@ class HTTPConnection(TimedConnection):
         service = self.service
         config = service.config
         if not head.is_websocket or config.ws_protocol_class is None or head.length:
-            service.note("Unsupported upgrade request.")
+            # RFC 9110 7.8: an Upgrade in HTTP/1.0 is ignored. What sends one is a proxy that was told half of it.
+            hint = " HTTP/1.0 knows none: let the proxy speak HTTP/1.1 to us." if head.version == "1.0" else ""
+            service.note(f"Unsupported upgrade request.{hint}")
             return False
         if service.traces:
             service.trace(self.client, "Upgrading to WebSocket")

@@ -117,7 +117,7 @@ class Head(Record):
     @property
     def is_websocket(self) -> bool:
         """Whether the client asks to speak WebSocket from here on (RFC 6455 4.1)."""
-        return self.upgrade == b"websocket"
+        return self.upgrade == b"websocket" and self.version == "1.1"
 
 
 def skip_empty_lines(data: bytes) -> int:
@@ -281,7 +281,7 @@ class HeadReader:
             length=length,
             keep_alive=not close if version == "1.1" else b"keep-alive" in connection and not close,
             expects_continue=expects_continue and length != 0,
-            upgrade=upgrade if version == "1.1" and b"upgrade" in connection else b"",
+            upgrade=upgrade if b"upgrade" in connection else b"",
             forwarded=forwarded,
             confidential=confidential,
         )

@@ -73,11 +73,12 @@ def test_a_websocket_is_plain_http_without_a_websocket_implementation(plain: Run
     plain.wait_for("WARNING.*Unsupported upgrade request")
 
 
-def test_a_request_of_1_0_upgrades_nothing(wire: Wire) -> None:
+def test_a_request_of_1_0_upgrades_nothing(wire: Wire, server: Running) -> None:
     """RFC 9110 7.8: a server MUST ignore an Upgrade in an HTTP/1.0 request."""
     response = wire.request(get(b"/a", WEBSOCKET, b"1.0"))
     assert response.status == 200
     assert echo(response).scope["type"] == "http"
+    server.wait_for("WARNING.*Unsupported upgrade request. HTTP/1.0 knows none: let the proxy speak HTTP/1.1")
 
 
 def test_what_follows_an_ignored_upgrade_is_the_next_request(wire: Wire) -> None:
