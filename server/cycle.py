@@ -14,7 +14,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from .head import Head
-from .response import ResponseHead, response_head, short_response, without
+from .response import ResponseHead, body_bytes, head_alone, response_head, short_response, without
 
 if TYPE_CHECKING:
     from .connection import HTTPConnection
@@ -159,7 +159,7 @@ class RequestResponseCycle:
             return self._out_of_order(f"Expected ASGI message 'http.response.body', but got '{kind}'.")
         body = message.get("body", b"")
         if body.__class__ is not bytes:
-            body = _as_bytes(body)
+            body = body_bytes(body)
         more: bool = message.get("more_body", False)
         if self._left >= 0 and not self._bodiless:
             # Hold the body to the length that the head declares; what would break it is not written.
@@ -375,19 +375,6 @@ class RequestResponseCycle:
         if not self.more_body:
             self._delivered = True
         return {"type": "http.request", "body": body, "more_body": self.more_body}
-
-
-def head_alone(response: bytes) -> bytes:
-    """Return a whole response without its content."""
-    return response[: response.index(b"\r\n\r\n") + 4]
-
-
-def _as_bytes(body: Any) -> bytes:
-    if isinstance(body, (bytes, bytearray, memoryview)):
-        return bytes(body)  # a copy: the application may change it while it waits to be sent
-    if body is None:
-        return b""  # what some send for nothing, and other servers take
-    raise TypeError(f"Expected 'body' to be bytes, but got {type(body).__name__}.")
 
 
 async def service_unavailable(scope: Any, receive: Any, send: Any) -> None:

@@ -72,8 +72,8 @@ def response_head(status: Any, headers: Iterable[Any]) -> ResponseHead:
     pairs = tuple(headers)
     try:
         known = _heads.get((status, pairs))
-    except TypeError:  # lists instead of tuples, say
-        pairs = tuple(map(tuple, pairs))
+    except TypeError:  # lists instead of tuples, say, or what can be changed instead of bytes
+        pairs = tuple(tuple(bytes(item) if isinstance(item, bytearray) else item for item in pair) for pair in pairs)
         known = _heads.get((status, pairs))
     if known is not None:
         return known
@@ -178,3 +178,17 @@ def short_response(status: int, text: bytes, default_block: bytes, extra: bytes 
         extra,
         text,
     )
+
+
+def head_alone(response: bytes) -> bytes:
+    """Return a whole response without its content."""
+    return response[: response.index(b"\r\n\r\n") + 4]
+
+
+def body_bytes(body: Any) -> bytes:
+    """Return a piece of a body as an application gave it as bytes. Raises TypeError, for it to see."""
+    if isinstance(body, (bytes, bytearray, memoryview)):
+        return bytes(body)  # a copy: the application may change it while it waits to be sent
+    if body is None:
+        return b""  # what some send for nothing, and other servers take
+    raise TypeError(f"Expected 'body' to be bytes, but got {type(body).__name__}.")

@@ -419,6 +419,13 @@ def test_a_message_after_the_end_raises_and_leaves_the_answer_whole(wire: Wire, 
     assert "Unexpected ASGI message 'http.response.body' sent, after response already completed." in call["sent"][2]
 
 
+def test_headers_may_be_bytearrays(wire: Wire) -> None:
+    for value in (b"one", b"two"):
+        step = "('send', {'type': 'http.response.start', 'status': 200, 'headers': [(bytearray(b'X'), bytearray(%r))]})"
+        wire.send(get(play(step % value, ("send", body(b"ok")))))
+        assert wire.read_response().get("x") == value
+
+
 def test_a_body_of_none_is_an_empty_one(wire: Wire) -> None:
     nothing = {"type": "http.response.body", "body": None, "more_body": True}
     wire.send(get(sends(start(), nothing, body(b"ok"))) + get(sends(start(), {**nothing, "more_body": False})))
