@@ -28,7 +28,9 @@ Every setting can be given in four places. The first one that names it wins:
 and runs the lifespan; it exits with 0 if a start would succeed, else with 3.
 
 From Python the same names are arguments of `uvicorn.run()` and attributes of `uvicorn.Config`. There neither the
-`UVICORN_*` variables nor a file are read; `WEB_CONCURRENCY` and `FORWARDED_ALLOW_IPS` are.
+`UVICORN_*` variables nor a file are read; `WEB_CONCURRENCY` and `FORWARDED_ALLOW_IPS` are. A text is what it says
+(`port="8000"`), numbers may be numpy's, paths may be `Path` objects, and any other type is refused by `Config`
+(`SettingError`, a `ValueError`; `run()` exits with 2).
 
 ## The file
 

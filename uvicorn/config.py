@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from uvicorn import log_config as logs
+from uvicorn.arguments import CHECKED, accept, accept_workers, check_headers, check_names
 from uvicorn.errors import STARTUP_FAILURE
 from uvicorn.errors import ConfigError as ConfigError
 from uvicorn.importer import ImportFromStringError, import_from_string
@@ -161,14 +162,15 @@ class Config:
     ) -> None:
         """Keep the settings, configure logging and load the env file. Nothing of the application is imported yet.
 
-        Raises ConfigError if a file that is read here is missing or broken, or its package is not installed.
+        Raises SettingError for a value of the wrong type, ConfigError if a file that is read here is missing or broken,
+        or its package is not installed.
         """
         self.app = app
         self.host = host
         self.port = port
         self.uds = uds
         self.fd = fd
-        self.bind = [bind] if isinstance(bind, str) else list(bind or ())
+        self.bind: list[str] = bind or []  # type: ignore[assignment]  # as is a text put in a list
         self.uds_mode = uds_mode
         self.loop = loop
         self.http = http
@@ -188,9 +190,7 @@ class Config:
         self.reload = reload
         self.reload_delay = reload_delay
         self.proxy_headers = proxy_headers
-        self.forwarded_headers = (
-            forwarded_headers if isinstance(forwarded_headers, str) else ",".join(forwarded_headers)
-        )
+        self.forwarded_headers: str = forwarded_headers  # type: ignore[assignment]  # a list is joined below
         self.server_header = server_header
         self.date_header = date_header
         self.root_path = root_path
@@ -234,11 +234,17 @@ class Config:
         self.ssl_ca_certs = ssl_ca_certs
         self.ssl_ciphers = ssl_ciphers
         self.ssl_context_factory = ssl_context_factory
-        self.headers: list[tuple[str, str]] = headers or []
+        self.headers = check_headers(headers)
         self.encoded_headers: list[tuple[bytes, bytes]] = []
         self.factory = factory
         self.h11_max_incomplete_event_size = h11_max_incomplete_event_size
         self.reset_contextvars = reset_contextvars
+
+        for name, one in CHECKED.items():
+            given = getattr(self, name)
+            accepted = accept(one, given)
+            if accepted is not given:
+                setattr(self, name, accepted)
 
         # Which settings somebody gave, by name; None where nobody knows (Config made by a program).
         self.given: frozenset[str] | None = None
@@ -252,11 +258,11 @@ class Config:
             logger.info("Loading environment from '%s'", env_file)
             _load_env_file(env_file)
         # From here on the env file counts as environment.
-        self.workers = _workers(workers)
+        self.workers = _workers(accept_workers(workers))
         self.forwarded_allow_ips: list[str] | str = (
             os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
             if forwarded_allow_ips is None
-            else forwarded_allow_ips
+            else check_names("forwarded_allow_ips", forwarded_allow_ips)
         )
         if self.reload and self.workers > 1:
             logger.warning('"workers" flag is ignored when reloading is enabled.')
@@ -345,13 +351,13 @@ class Config:
         the application cannot be found; and whatever the application raises.
         """
         assert not self.loaded
-        self.http_protocol_class: type[asyncio.Protocol] = self._load_class(HTTP_PROTOCOLS, self.http)
+        self.http_protocol_class: type[asyncio.Protocol] = self._load_class("http", HTTP_PROTOCOLS, self.http or "auto")
         self.ssl: ssl.SSLContext | None = self._load_ssl()
         encoded = [(name.lower().encode("latin1"), value.encode("latin1")) for name, value in self.headers]
         if self.server_header and b"server" not in dict(encoded):
             encoded.insert(0, (b"server", b"uvicorn"))
         self.encoded_headers = encoded
-        self.ws_protocol_class: type[asyncio.Protocol] | None = self._load_class(WS_PROTOCOLS, self.ws)
+        self.ws_protocol_class: type[asyncio.Protocol] | None = self._load_class("ws", WS_PROTOCOLS, self.ws)
         if self.lifespan not in LIFESPAN:
             raise ConfigError(f"lifespan: expected one of {', '.join(LIFESPAN)}, got {self.lifespan!r}")
         if self.interface not in INTERFACES:
@@ -378,8 +384,13 @@ class Config:
             raise
 
     @staticmethod
-    def _load_class(table: dict[str, Any], choice: Any) -> Any:
+    def _load_class(setting: str, table: dict[str, Any], choice: Any) -> Any:
         found = table.get(choice, choice) if isinstance(choice, str) else choice
+        text = f"{setting}: expected one of {', '.join(table)}, module:Class or a class, got {choice!r}"
+        if isinstance(found, str) and ":" not in found:
+            raise ImportFromStringError(text)
+        if not isinstance(found, str) and found is not None and not callable(found):
+            raise ConfigError(text)
         return import_from_string(found)
 
     def _load_ssl(self) -> ssl.SSLContext | None:

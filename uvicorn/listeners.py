@@ -114,7 +114,7 @@ def addresses(config: Config) -> list[Tcp | Unix | Inherited]:
     passed = passed_by_systemd()
     found = _asked_for(config)
     if found is None:
-        return [*passed] or [Tcp(config.host or "", int(config.port))]
+        return [*passed] or _by_host(config)
     if passed and not any(isinstance(address, Inherited) for address in found):
         logging.getLogger("uvicorn.error").warning(
             "systemd passed %s, not listened on: the settings name other addresses.",
@@ -136,8 +136,14 @@ def _asked_for(config: Config) -> list[Tcp | Unix | Inherited] | None:
         given = [config.fd] if isinstance(config.fd, int) else config.fd
         return [Inherited(fd) for fd in dict.fromkeys(given)]
     if config.is_given("host") or config.is_given("port"):
-        return [Tcp(config.host or "", int(config.port))]
+        return _by_host(config)
     return None
+
+
+def _by_host(config: Config) -> list[Tcp | Unix | Inherited]:
+    """Return an address for each host: asyncio takes several, and so did a Config that handed them on."""
+    hosts = config.host if isinstance(config.host, list) else [config.host]
+    return [Tcp(host or "", int(config.port or 0)) for host in hosts]
 
 
 def bind_one(config: Config) -> tuple[Listener, RunningLine]:

@@ -150,7 +150,7 @@ def level_number(level: str | int) -> int:
         return level
     try:
         return LOG_LEVELS[level.lower()]
-    except KeyError:
+    except (KeyError, AttributeError):
         raise ConfigError(f"log_level: expected one of {', '.join(LOG_LEVELS)}, got {level!r}") from None
 
 

@@ -206,8 +206,8 @@ def run(
     """Serve `app` until told to stop: here, or with `workers` above 1 as the master of worker processes.
 
     Reads no UVICORN_* variable and no config file. Returns after SIGINT or the maximum of requests, and dies by SIGTERM
-    as a program without handlers would. Raises SystemExit(3) if it could not serve, SystemExit(2) for a setting that
-    is not available.
+    as a program without handlers would. Raises SystemExit(3) if it could not serve, SystemExit(2) for a value that a
+    setting does not take, or one that is not available.
     """
     arguments = dict(locals())
     app_dir = arguments.pop("app_dir")

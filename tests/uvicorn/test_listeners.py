@@ -188,7 +188,6 @@ def not_found(*_: Any, **__: Any) -> Any:
         ({"host": "no-such-host.invalid"}, "cannot resolve host 'no-such-host.invalid': "),
         ({"host": "203.0.113.1"}, "cannot bind 203.0.113.1:8000: this machine has no such address"),
         ({"port": 65536}, "cannot bind 127.0.0.1:65536: a port is from 0 to 65535"),
-        ({"bind": ["nonsense"]}, "bind: expected host:port, "),
     ],
 )
 def test_what_cannot_be_bound_is_one_line(arguments: dict[str, Any], line: str, monkeypatch: pytest.MonkeyPatch):
