@@ -23,7 +23,7 @@ from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
 from .head import TOKEN, Fields, Head
-from .response import header_line, response_head, without
+from .response import body_bytes, header_line, response_head, without
 from .websocket_deflate import Agreement, ExtensionHeaderError, negotiate, parse_extensions
 from .websocket_frames import NO_STATUS, SENDABLE_CODES
 
@@ -282,7 +282,7 @@ class Denial:
 
     def body(self, message: dict[str, Any]) -> tuple[bytes, bool]:
         """Return the next bytes, and whether they are the last."""
-        body = message.get("body", b"")
+        body = body_bytes(message.get("body"))
         more = bool(message.get("more_body", False))
         if self._bodiless:
             body = b""

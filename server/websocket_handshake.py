@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .head import Fields, Refusal
 from .limits import over_concurrency
-from .response import short_response
+from .response import head_alone, short_response
 from .service import Service
 from .utils import (
     ClientDisconnected,
@@ -158,7 +158,7 @@ class Opening(asyncio.Protocol):
             return
         handshake = read_handshake(head, deflate=config.ws_per_message_deflate)
         if isinstance(handshake, Refused):
-            self._refuse(handshake)
+            self._refuse(handshake, head.method)
             return
         transport = self.transport
         self._handshake = handshake
@@ -182,7 +182,7 @@ class Opening(asyncio.Protocol):
         self._task = task
         state.tasks.add(task)
 
-    def _refuse(self, refused: Refused) -> None:
+    def _refuse(self, refused: Refused, method: str = "GET") -> None:
         client = get_remote_addr(self.transport)
         self.service.logger.info(
             "connection rejected (%d %s): %s (%s)",
@@ -191,14 +191,15 @@ class Opening(asyncio.Protocol):
             refused.cause,
             f"{client[0]}:{client[1]}" if client else "a local socket",
         )
-        self._answer(refused.status, refused.text, refused.headers)
+        self._answer(refused.status, refused.text, refused.headers, method)
 
-    def _answer(self, status: int, text: bytes, headers: bytes = b"") -> None:
+    def _answer(self, status: int, text: bytes, headers: bytes = b"", method: str = "GET") -> None:
         """Answer the handshake with a response of ours that ends the connection."""
         if status >= 500:
             self._log(str(status))
         self._app = AppState.CLOSED
-        self._write(short_response(status, text, self.service.state.default_block, headers))
+        response = short_response(status, text, self.service.state.default_block, headers)
+        self._write(head_alone(response) if method == "HEAD" else response)  # RFC 9110 9.3.2
         self._count(status)
         self._hang_up()
 
@@ -206,10 +207,8 @@ class Opening(asyncio.Protocol):
         service = self.service
         handshake = self._handshake
         assert handshake is not None
-        response = accept_response(
-            handshake, service.state.default_headers, message.get("headers") or (), message.get("subprotocol")
-        )
-        subprotocol = message.get("subprotocol")
+        subprotocol = message.get("subprotocol") or None  # empty, too, is what some say for none
+        response = accept_response(handshake, service.state.default_headers, message.get("headers") or (), subprotocol)
         if subprotocol is not None and subprotocol not in handshake.subprotocols:
             service.logger.warning("The application chose the subprotocol %r, which was not offered.", subprotocol)
         config = service.config

@@ -223,6 +223,24 @@ def test_a_subprotocol_that_was_not_offered_is_sent_with_a_warning(engine: str) 
         served.wait_for_line("WARNING: The application chose the subprotocol 'other', which was not offered.")
 
 
+@pytest.mark.parametrize("nothing", ["", None])
+def test_a_subprotocol_of_nothing_is_none(engine: str, nothing: str | None) -> None:
+    with Served(Recorder(subprotocol=nothing), engine) as served, served.connect() as client:
+        client.wire.send(handshake(headers=["Sec-WebSocket-Protocol: a"]))
+        response = client.read_handshake()
+        assert (response.status, response.get("sec-websocket-protocol")) == (101, None)
+        client.close()
+        assert served.lines(containing="WARNING") == []
+
+
+def test_a_refusal_of_head_has_no_content(engine: str) -> None:
+    with Served(never, engine) as served, served.connect() as client:
+        client.wire.send(handshake(method="HEAD"))
+        response = client.wire.read_response("HEAD")
+        assert (response.status, response.get("allow")) == (405, b"GET")
+        assert client.wire.read_until_close() == b""
+
+
 def test_the_log_of_a_connection(engine: str) -> None:
     with Served(echo, engine) as served, served.open("/chat/%C3%BC?a=b") as client:
         address = "{}:{}".format(*client.wire.sock.getsockname())
@@ -344,6 +362,22 @@ def test_a_denial_with_an_impossible_status_is_the_applications_error(engine: st
         client.wire.send(handshake())
         assert client.read_handshake().status == 403
         assert str(app.errors[0]) == f"Invalid HTTP status code '{status}' in response."
+
+
+@pytest.mark.parametrize("wrong", ["text", 5])
+def test_a_denial_with_a_body_that_is_none_is_the_applications_error(engine: str, wrong: Any) -> None:
+    async def script(app: Recorder) -> None:
+        await app.send("http.response.start", status=400)
+        await app.try_send("http.response.body", body=wrong)
+        await app.send("http.response.body", body=bytearray(b"so"), more_body=True)
+        await app.send("http.response.body", body=None)
+
+    app = Recorder(script)
+    with Served(app, engine) as served, served.connect() as client:
+        client.wire.send(handshake())
+        response = client.wire.read_response()
+        assert (response.status, response.body) == (400, b"so")
+        assert str(app.errors[0]) == f"Expected 'body' to be bytes, but got {type(wrong).__name__}."
 
 
 def test_in_a_denial_only_the_body_may_follow(engine: str) -> None:
