@@ -96,5 +96,7 @@ def _run(
                 tell(master.end)
             return master.run()
     except UsersError as error:
-        logger.error("%s", error)
+        from uvicorn.failures import report
+
+        report(error)
         return error.exit_code

@@ -11,12 +11,12 @@ import contextlib
 import inspect
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from uvicorn import log_config as logs
 from uvicorn.arguments import CHECKED, accept, accept_workers, check_headers, check_names
-from uvicorn.errors import STARTUP_FAILURE
+from uvicorn.errors import STARTUP_FAILURE, MissingPackage
 from uvicorn.errors import ConfigError as ConfigError
 from uvicorn.importer import ImportFromStringError, import_from_string
 from uvicorn.logging import TRACE_LOG_LEVEL
@@ -391,7 +391,8 @@ class Config:
             raise ImportFromStringError(text)
         if not isinstance(found, str) and found is not None and not callable(found):
             raise ConfigError(text)
-        return import_from_string(found)
+        with _naming(setting, choice):
+            return import_from_string(found)
 
     def _load_ssl(self) -> ssl.SSLContext | None:
         if not self.is_ssl:
@@ -463,8 +464,9 @@ class Config:
     def get_loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:
         """Return what makes the event loop; None leaves it to asyncio. Exits with 3 if it cannot be imported."""
         if self.loop in LOOP_FACTORIES:
-            ours = import_from_string(LOOP_FACTORIES[self.loop])
-            return ours(use_subprocess=self.use_subprocess) if ours is not None else None
+            with _naming("loop", self.loop):
+                ours = import_from_string(LOOP_FACTORIES[self.loop])
+                return ours(use_subprocess=self.use_subprocess) if ours is not None else None
         try:
             return import_from_string(self.loop)  # type: ignore[no-any-return]
         except ImportFromStringError as error:
@@ -489,6 +491,21 @@ class Config:
         logger.info(message, *arguments, extra={"color_message": color_message})
         listener.sock.set_inheritable(True)
         return listener.sock
+
+
+@contextlib.contextmanager
+def _naming(setting: str, choice: Any) -> Iterator[None]:
+    """Around the import of what `choice` means: the errors name the setting, or the package that is missing."""
+    try:
+        yield
+    except ImportFromStringError as error:
+        raise ImportFromStringError(f"{setting}: {error}") from None
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != choice:  # what a module of the user's own lacks
+            raise
+        raise MissingPackage(
+            f"{setting}: {choice} needs the package {choice}: pip install {choice} (or uvicorn[standard])"
+        ) from None
 
 
 def _workers(workers: int | str | None) -> int:

@@ -22,5 +22,9 @@ class ConfigError(UsersError):
     """The settings are well formed, but cannot be used: a file is missing or broken, a package is not installed."""
 
 
+class MissingPackage(ConfigError, ModuleNotFoundError):
+    """What a setting asks for needs a package that is not installed."""
+
+
 class ListenError(UsersError):
     """A socket cannot be bound or taken over."""

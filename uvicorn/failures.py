@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
+import sys
 import traceback
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -17,6 +19,15 @@ if TYPE_CHECKING:
 _OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _CALLS_THE_APPLICATION = {"load_app", "_make_app"}  # methods of Config
 _IMPORTLIB = os.path.dirname(os.path.abspath(importlib.__file__)) + os.sep
+
+
+def report(error: UsersError) -> None:
+    """Log the one line of a user's mistake; print it where no log is set up, which may be what failed."""
+    logger = logging.getLogger("uvicorn.error")
+    if logger.hasHandlers():
+        logger.error("%s", error)
+    else:
+        print(f"Error: {error}", file=sys.stderr)
 
 
 def describe(config: Config, error: BaseException) -> str | None:

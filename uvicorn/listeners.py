@@ -208,7 +208,12 @@ def _bind_tcp(address: Tcp, family: int, *, v6only: bool) -> list[Listener]:
         found = socket.getaddrinfo(name, port, family, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a host name"
-        raise ListenError(f"cannot resolve host {host!r}: {reason}") from None
+        more = (
+            "; a host is a name or an address alone, the port is apart (port, or bind)"
+            if set(host) & {":", "/"}
+            else ""
+        )
+        raise ListenError(f"cannot resolve host {host!r}: {reason}{more}") from None
     targets = list(dict.fromkeys((info[0], info[4]) for info in found))
     if family != socket.AF_UNSPEC:
         targets = targets[:1]

@@ -76,6 +76,10 @@ def _explain_chain(certfile: Path, keyfile: Path | None, password: str | None, e
     reason = _reason(error)
     if "KEY_VALUES_MISMATCH" in reason:
         return f"ssl_keyfile: {name!r} is not the key of {os.fspath(certfile)!r}"
+    if keyfile is None and password is None:
+        return (
+            f"ssl_certfile: {name!r} is not a chain with its key in PEM ({reason}); ssl_keyfile names one that is apart"
+        )
     if password is not None:
         return f"{key}: {name!r} cannot be read with the given ssl_keyfile_password, or it is not PEM ({reason})"
     return (

@@ -8,6 +8,7 @@ import logging
 import pickle
 import socket
 import ssl
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ import pytest
 
 from tests.conftest import Certificates
 from uvicorn.config import LOGGING_CONFIG, Config, UvicornDeprecationWarning
-from uvicorn.errors import ConfigError
-from uvicorn.importer import ImportFromStringError
+from uvicorn.errors import ConfigError, MissingPackage
+from uvicorn.importer import ImportFromStringError, import_from_string
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 
@@ -241,8 +242,6 @@ def test_classes_are_found_by_name():
 
 def test_classes_may_be_given_or_named_by_module():
     path = f"{__name__}:OwnProtocol"
-    import sys
-
     sys.modules.setdefault(__name__, sys.modules[OwnProtocol.__module__])
     for given in (OwnProtocol, path):
         config = loaded(asgi3, http=given, ws=given)
@@ -255,6 +254,44 @@ def test_a_class_that_is_not_found_is_an_import_error_of_ours(argument: str):
     arguments: Any = {argument: "os:nope"}
     with pytest.raises(ImportFromStringError, match="nope"):
         loaded(asgi3, **arguments)
+
+
+@pytest.mark.parametrize("argument", ["http", "ws"])
+def test_a_class_that_is_not_found_names_the_setting(argument: str):
+    arguments: Any = {argument: "no_such_module:Class"}
+    with pytest.raises(ImportFromStringError, match=f'^{argument}: Could not import module "no_such_module"'):
+        loaded(asgi3, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("setting", "package", "needs_it"),
+    [
+        ("http", "httptools", "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol"),
+        ("ws", "wsproto", "uvicorn.protocols.websockets.wsproto_impl:WSProtocol"),
+    ],
+)
+def test_a_protocol_without_its_package_is_one_line(
+    setting: str, package: str, needs_it: str, monkeypatch: pytest.MonkeyPatch
+):
+    def missing(found: Any) -> Any:
+        if found == needs_it:
+            raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+        return import_from_string(found)
+
+    monkeypatch.setattr("uvicorn.config.import_from_string", missing)
+    arguments: Any = {setting: package}
+    with pytest.raises(MissingPackage) as caught:
+        loaded(asgi3, **arguments)
+    assert str(caught.value) == (
+        f"{setting}: {package} needs the package {package}: pip install {package} (or uvicorn[standard])"
+    )
+    assert isinstance(caught.value, ImportError)  # as it was
+
+
+def test_a_loop_without_its_package_is_one_line(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    with pytest.raises(MissingPackage, match=r"^loop: uvloop needs the package uvloop: pip install uvloop "):
+        Config(asgi3, log_config=None, loop="uvloop").get_loop_factory()
 
 
 @pytest.mark.parametrize("argument", ["lifespan", "interface"])

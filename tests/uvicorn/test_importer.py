@@ -18,7 +18,7 @@ def test_an_attribute_of_an_attribute_is_found():
     assert import_from_string("os:path.join") is os.path.join
 
 
-@pytest.mark.parametrize("text", ["os", "os:", ":path", "", ":"])
+@pytest.mark.parametrize("text", ["os", "os:", ":path", "", ":", "./app:app", ".app:app"])
 def test_a_text_of_another_form_is_refused(text: str):
     with pytest.raises(ImportFromStringError) as caught:
         import_from_string(text)

@@ -186,6 +186,7 @@ def not_found(*_: Any, **__: Any) -> Any:
     ("arguments", "line"),
     [
         ({"host": "no-such-host.invalid"}, "cannot resolve host 'no-such-host.invalid': "),
+        ({"host": "http://x.invalid"}, "; a host is a name or an address alone, the port is apart (port, or bind)"),
         ({"host": "203.0.113.1"}, "cannot bind 203.0.113.1:8000: this machine has no such address"),
         ({"port": 65536}, "cannot bind 127.0.0.1:65536: a port is from 0 to 65535"),
     ],

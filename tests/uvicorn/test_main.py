@@ -343,8 +343,8 @@ HELLO = "async def app(scope, receive, send):\n    assert scope['type'] == 'life
             "ERROR:    ssl_certfile: cannot read 'nope': No such file or directory",
         ),
         (["app:app", "--ssl-keyfile", "nope"], "ERROR:    ssl_keyfile 'nope' needs ssl_certfile, which is not given"),
-        (["app:app", "--http", "app:Nope"], 'ERROR:    Attribute "Nope" not found in module "app".'),
-        (["app:app", "--ws", "app:Nope"], 'ERROR:    Attribute "Nope" not found in module "app".'),
+        (["app:app", "--http", "app:Nope"], 'ERROR:    http: Attribute "Nope" not found in module "app".'),
+        (["app:app", "--ws", "app:Nope"], 'ERROR:    ws: Attribute "Nope" not found in module "app".'),
         (
             ["app:app", "--loop", "app:nope"],
             'ERROR:    Error loading custom loop setup function. Attribute "nope" not found in module "app".',

@@ -87,3 +87,10 @@ def test_files_that_do_not_belong_together_are_one_line(certificates: Certificat
         context(certificates, certfile=garbage)
     with pytest.raises(ConfigError, match="holds no certificates"):
         context(certificates, ca_certs=garbage)
+
+
+def test_a_chain_without_its_key_says_where_to_name_the_key(certificates: Certificates):
+    with pytest.raises(
+        ConfigError, match=r"^ssl_certfile: .* is not a chain with its key in PEM .*; ssl_keyfile names"
+    ):
+        context(certificates, certfile=certificates.authority, keyfile=None)

@@ -48,7 +48,9 @@ def run_command(settings: Settings, provenance: Provenance) -> int:
                 logger.info(message, *args, extra={"color_message": color_message})
             return Reloader(job, [listener.sock for listener in listeners]).run()
     except UsersError as error:
-        logger.error("%s", error)
+        from uvicorn.failures import report
+
+        report(error)
         return error.exit_code
 
 
@@ -72,9 +74,9 @@ def _run_workers(settings: Settings, provenance: Provenance) -> int:
     try:
         watching = CommandJob(settings.replace(workers=1, manager=False, env_file=None), provenance, list(sys.path))
     except UsersError as error:
-        import logging
+        from uvicorn.failures import report
 
-        logging.getLogger("uvicorn.error").error("%s", error)
+        report(error)
         return error.exit_code
     changes = dict(NO_RELOAD)
     if settings.timeout_graceful_shutdown is None:
