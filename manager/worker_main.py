@@ -14,7 +14,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from uvicorn import log_config
-from uvicorn.errors import STARTUP_FAILURE
+from uvicorn.errors import STARTUP_FAILURE, UsersError
+from uvicorn.importer import ImportFromStringError
 
 from . import logs, signals, titles, witness
 from .balance import Balance, Connections
@@ -114,6 +115,11 @@ def _serve(recipe: Recipe, config: Config | None, fork: Fork, channel: Channel, 
         if not server.started:
             channel.send(Failed("lifespan startup failed"))
         return error.code if isinstance(error.code, int) else STARTUP_FAILURE
+    except UsersError as error:  # the event loop that was asked for
+        if voice.is_ours():
+            print_failure(error)
+        channel.send(Failed(str(error)))
+        return STARTUP_FAILURE
     finally:
         server.pulse.beat()  # what it has answered since the last one
     return 0
@@ -132,7 +138,15 @@ def load(recipe: Recipe, config: Config | None = None) -> Config:
 
 
 def print_failure(error: BaseException) -> None:
-    """Print the traceback, from the user's first line on: our own calls below it would only be in the way."""
+    """Log the one line of a user's mistake; print the traceback of the rest, from the user's first line on.
+
+    Our own calls below it would only be in the way.
+    """
+    if isinstance(error, (UsersError, ImportFromStringError)):
+        from uvicorn.failures import report
+
+        report(error)
+        return
     frames = error.__traceback__
     while frames is not None and frames.tb_next is not None and _is_ours(frames.tb_frame):
         frames = frames.tb_next

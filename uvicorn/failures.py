@@ -21,7 +21,7 @@ _CALLS_THE_APPLICATION = {"load_app", "_make_app"}  # methods of Config
 _IMPORTLIB = os.path.dirname(os.path.abspath(importlib.__file__)) + os.sep
 
 
-def report(error: UsersError) -> None:
+def report(error: UsersError | ImportFromStringError) -> None:
     """Log the one line of a user's mistake; print it where no log is set up, which may be what failed."""
     logger = logging.getLogger("uvicorn.error")
     if logger.hasHandlers():

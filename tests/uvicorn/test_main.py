@@ -363,6 +363,25 @@ def test_what_keeps_it_from_serving_exits_with_3_and_one_line(tmp_path: Path, ar
     assert errors.strip().splitlines()[-1].startswith(line), errors
 
 
+@pytest.mark.parametrize("preload", [[], ["--preload"]])
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--ssl-certfile", "nope"], "ERROR:    ssl_certfile: cannot read 'nope': No such file or directory"),
+        (["--http", "app:Nope"], 'ERROR:    http: Attribute "Nope" not found in module "app".'),
+        (["--loop", "uvloop"], "ERROR:    loop: uvloop needs the package uvloop: pip install uvloop "),
+    ],
+)
+def test_what_keeps_workers_from_serving_is_told_by_one_of_them_in_one_line(
+    tmp_path: Path, arguments: list[str], line: str, preload: list[str]
+):
+    source = f"import sys\nsys.modules['uvloop'] = None\n{HELLO}"  # as if it were not installed
+    code, errors = ends(tmp_path, "app:app", *arguments, "--workers", "2", "--port", "0", *preload, source=source)
+    assert code == 3, errors
+    assert "Traceback" not in errors
+    assert sum(one.startswith(line) for one in errors.splitlines()) == 1, errors
+
+
 @pytest.mark.parametrize(
     ("source", "last"),
     [
