@@ -12,13 +12,15 @@ import sys
 import time
 from typing import Any, NamedTuple
 
+from uvicorn.errors import STARTUP_FAILURE, USAGE
+
 TAIL = 4000  # bytes of the process's log
 LINES = 20
 MAIN_TAIL = 20_000  # bytes of supervisord's own
 STAMP = r"^(\d+-\d+-\d+ \d+:\d+:\d+),\d+ \w+ "
 MEANINGS = {
-    "exit status 3": ": it could not start (application, lifespan or socket)",
-    "exit status 2": ": a setting is wrong",
+    f"exit status {STARTUP_FAILURE}": ": it could not start (application, lifespan or socket)",
+    f"exit status {USAGE}": ": a setting is wrong",
 }
 
 

@@ -44,7 +44,8 @@ class Credentials(NamedTuple):
             return None
         if os.geteuid() != 0:
             raise NoSuchUser(
-                f"user: only root can become another user (uid {uid}, gid {gid}); start as root, or drop it"
+                f"{'group' if user is None else 'user'}: only root can become another user or group "
+                f"(uid {uid}, gid {gid}); start as root, or drop it"
             )
         return cls(uid, gid, entry.pw_name if entry else None)
 

@@ -49,8 +49,8 @@ class Listener:
         self.host = host  # as it was asked for: "localhost", not what it resolved to
         self.name = name  # of an inherited one: what systemd calls it
         self._keep_backlog = keep_backlog
-        self._file = os.path.abspath(uds) if uds is not None else ""  # the process may change its directory
-        self._inode = _inode(self._file) if uds is not None else None
+        self.file = os.path.abspath(uds) if uds is not None else ""  # the process may change its directory
+        self._inode = _inode(self.file) if uds is not None else None
 
     def __repr__(self) -> str:
         return f"<Listener {self.address} {'inherited' if self.inherited else 'bound'}>"
@@ -74,9 +74,9 @@ class Listener:
 
     def unlink(self) -> None:
         """Remove the file of our UNIX socket, if it is still the one we made. Clients are then refused at once."""
-        if self._inode is not None and _inode(self._file) == self._inode:
+        if self._inode is not None and _inode(self.file) == self._inode:
             with contextlib.suppress(OSError):
-                os.unlink(self._file)
+                os.unlink(self.file)
         self._inode = None
 
     def disown(self) -> None:
@@ -307,6 +307,9 @@ def _bind_unix(path: str, mode: int | None) -> Listener:
             raise ListenError(f"cannot bind unix:{path}: the path is too long for a UNIX socket") from None
         if error.errno == errno.ENOENT:
             reason = f"there is no directory {os.path.dirname(path) or '.'!r}"
+            raise ListenError(f"[Errno {error.errno}] cannot bind unix:{path}: {reason}") from None
+        if error.errno == errno.EACCES:
+            reason = f"permission denied (user {os.geteuid()} must be able to write to the directory)"
             raise ListenError(f"[Errno {error.errno}] cannot bind unix:{path}: {reason}") from None
         raise ListenError(_cannot_bind(f"unix:{path}", error, path)) from None
     return listener

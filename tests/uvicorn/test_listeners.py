@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import pty
 import socket
@@ -298,6 +299,19 @@ def test_a_path_that_cannot_be_is_one_line(tmp_path: Path):
         open_listeners(config(uds="/no/such/s"))
     with pytest.raises(ListenError, match="too long for a UNIX socket"):
         open_listeners(config(uds=str(tmp_path / ("x" * 120))))
+
+
+def test_a_directory_that_may_not_be_written_to_is_named_as_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    class Refused(socket.socket):
+        def bind(self, address: Any) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(socket, "socket", Refused)
+    path = tmp_path / "s"
+    reason = r"permission denied \(user \d+ must be able to write to the directory\)"
+    line = rf"^\[Errno 13\] cannot bind unix:{path}: {reason}$"
+    with pytest.raises(ListenError, match=line):
+        open_listeners(config(uds=str(path)))
 
 
 # -- inherited --------------------------------------------------------------------------------------------------------
