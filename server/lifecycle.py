@@ -28,7 +28,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from uvicorn._compat import asyncio_run
-from uvicorn.errors import ListenError
+from uvicorn.errors import STARTUP_FAILURE, ListenError
 
 from .acceptor import Acceptor, Gate
 from .afterwork import Afterwork
@@ -49,7 +49,6 @@ Protocols: TypeAlias = Any
 
 logger = logging.getLogger("uvicorn.error")
 
-_STARTUP_FAILURE = 3  # exit status
 _TICK = 0.1  # seconds
 _TICKS_A_SECOND = 10
 _COUNTER_WRAPS = 864_000  # ticks, one day
@@ -184,14 +183,14 @@ class Server:
                 self._detach()
                 return
             if self.lifespan.should_exit:
-                raise SystemExit(_STARTUP_FAILURE)
+                raise SystemExit(STARTUP_FAILURE)
             try:
                 await self._listen()
             except (OSError, ListenError) as exc:  # another socket of this address began to listen since we bound ours
                 logger.error(exc)
                 await self._stop_accepting(accept_rest=False)
                 await self.lifespan.shutdown()
-                raise SystemExit(_STARTUP_FAILURE) from None
+                raise SystemExit(STARTUP_FAILURE) from None
         except BaseException:
             self._close_sockets()
             self._detach()
@@ -216,7 +215,7 @@ class Server:
             self._listeners = open_listeners(self.config) if self.opened is None else self.opened
         except ListenError as exc:
             logger.error(exc)
-            raise SystemExit(_STARTUP_FAILURE) from None
+            raise SystemExit(STARTUP_FAILURE) from None
         self._sockets = [listener.sock for listener in self._listeners]
 
     async def _listen(self) -> None:
