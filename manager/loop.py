@@ -39,7 +39,7 @@ class Loop:
         """Wait for something to happen, at most until that time (monotonic, infinity: for ever), and call back."""
         timeout = None if until == math.inf else max(0.0, until - time.monotonic())
         for key, _ in sorted(self._selector.select(timeout), key=lambda event: event[0].data[0]):
-            if self._selector.get_map().get(key.fileobj) is key:  # not closed by one of those before it
+            if self._selector.get_map().get(key.fd) is key:  # not forgotten, and closed, by one of those before it
                 key.data[1]()
 
     def processes(self) -> Iterator[Process]:
