@@ -139,7 +139,6 @@ class Template:
         theirs.close()
 
     def close(self) -> None:
-        """Let it end: its channel's end-of-file tells it, unless it hangs in an import."""
+        """End it. It has nothing to clean up; one that hangs, or is stopped, would not hear of its channel's end."""
         self.channel.close()
-        if not self.loaded:
-            self.process.kill(signal.SIGKILL)
+        self.process.kill(signal.SIGKILL)

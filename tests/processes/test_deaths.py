@@ -191,6 +191,17 @@ def test_a_template_that_is_killed_is_replaced_and_workers_serve_on(uvicorn):
     worker_pids(server, 2)
 
 
+def test_a_stop_does_not_wait_for_a_template_that_is_stopped(uvicorn):
+    server = start(uvicorn, app=PID, workers=2)
+    pids = worker_pids(server, 2)
+    (template,) = set(server.descendants()) - set(pids)
+    os.kill(template, signal.SIGSTOP)
+    os.kill(pids[0], signal.SIGKILL)
+    server.wait_for("killed by SIGKILL after .* replacing it", DEADLINE)  # by a worker that does not come
+    assert server.stop() == 0
+    assert alive_of([template]) == []
+
+
 def test_orphans_of_the_application_are_reaped(uvicorn):
     app = PID.replace(
         'if path == "/pid":',
