@@ -29,7 +29,7 @@ from .messages import Booting, Closed, Failed, Leaving, Message, Ready, Starting
 from .nursery import Nursery
 from .plan import Order, Spawn, Tell, Wish
 from .process import ExitStatus, Process, dead_children, discard, oom_kills, reap_stranger
-from .recipe import Source, working_directory
+from .recipe import Source
 from .restarts import Restarts
 from .scoreboard import Row
 from .succession import Counters
@@ -63,18 +63,20 @@ class Crew:
         loop: Loop,
         environ: Mapping[str, str],
         *,
+        directory: str,
         young: bool,
     ) -> None:
-        """`young`: this process has just started, and holds nothing but the server."""
+        """`directory`: where workers are to be, by its name.
+
+        `young`: this process has just started, and holds nothing but the server.
+        """
         self._chief = chief
         self._loop = loop
         self.workers: dict[int, WorkerHandle] = {}
         self.counters = Counters(Totals(time.monotonic()))
         self.restarts = Restarts()
         self.hints = Hints()
-        self.nursery = Nursery(
-            source, listeners, loop, self, directory=working_directory(), environ=environ, young=young
-        )
+        self.nursery = Nursery(source, listeners, loop, self, directory=directory, environ=environ, young=young)
         self.health = Health(
             Thresholds.of_config(source.config),
             recycling(source.config),

@@ -30,7 +30,7 @@ from .messages import Reopen
 from .pidfile import PidFile
 from .plan import Order, Phase, Wish, plan
 from .process import return_memory
-from .recipe import CommandSource, Source, name_of
+from .recipe import CommandSource, Source, name_of, working_directory
 from .signals import COMMANDS, Command, Inbox, has_terminal
 from .systemd import Notifier
 from .worker import State
@@ -68,7 +68,16 @@ class Master:
         self._upgrade = upgrade.Preflight(self._loop, self._environ, self._become_new_code)
         self.wish = Wish(wanted=max(1, source.config.workers), surge=source.config.surge)
         self.established = False
-        self._crew = Crew(self, source, listeners, self._loop, self._environ, young=not hosted and state is None)
+        self._directory = working_directory()
+        self._crew = Crew(
+            self,
+            source,
+            listeners,
+            self._loop,
+            self._environ,
+            directory=self._directory,
+            young=not hosted and state is None,
+        )
         self._elders = Elders(self._loop)
         self._exit_code = 0
         self._rollout_began = 0.0
@@ -127,8 +136,9 @@ class Master:
         self._elders.tick(now)
         self._crew.look(now)
         self._move()
-        if self._upgrade.wanted and isinstance(self._source, CommandSource) and self._is_at_rest():
-            self._upgrade.begin(self._source.paths, self._document(self._source))
+        source = self._source
+        if self._upgrade.wanted and isinstance(source, CommandSource) and self._is_at_rest() and self._can_upgrade():
+            self._upgrade.begin(source.paths, self._document(source))
         self._upgrade.tick(now)
         self._notifier.tick(time.monotonic())
         clocks = (self._crew, self._crew.hints, self._elders, self._crew.health, self._upgrade, self._notifier)
@@ -270,6 +280,7 @@ class Master:
     def _reload(self) -> None:
         before = self._source.config
         try:
+            self._follow_directory()
             self._source.reload()
         except Exception as error:  # whatever it is, it is no reason to stop serving
             reason = error if isinstance(error, UsersError) else f"{type(error).__name__}: {error}"
@@ -293,6 +304,15 @@ class Master:
             self.wish = self.wish._replace(wanted=max(1, config.workers))
         self.wish = self.wish._replace(surge=config.surge).begin(self._crew.counters.newest)
         self._crew.restarts.forget()
+
+    def _follow_directory(self) -> None:
+        """Go to the working directory, by its name: a link to the release leads to another, or it was made anew."""
+        if self._hosted:
+            return
+        try:
+            os.chdir(self._directory)
+        except OSError as error:
+            raise UsersError(f"the working directory {self._directory}: {error.strerror}") from None
 
     def _warn(self) -> None:
         for warning in tuning.warnings(self._source.config):
@@ -342,8 +362,18 @@ class Master:
         """The new code starts: become it, unless something has happened meanwhile."""
         if not self._is_at_rest():
             self._upgrade.wanted = True
-        elif isinstance(self._source, CommandSource):
+        elif isinstance(self._source, CommandSource) and self._can_upgrade():
             upgrade.execute(self._document(self._source), self._source.paths, self._environ)
+
+    def _can_upgrade(self) -> bool:
+        """Go where the new code finds its directory; False, and told, if there is none."""
+        self._upgrade.wanted = False
+        try:
+            self._follow_directory()
+        except UsersError as error:
+            logger.error("Cannot upgrade: %s; going on as before", error)
+            return False
+        return True
 
     def _document(self, source: CommandSource) -> dict[str, Any]:
         return succession.document(

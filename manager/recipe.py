@@ -133,7 +133,7 @@ class CommandSource:
     @property
     def paths(self) -> list[list[str]]:
         """sys.path, and which of it may be searched last only."""
-        return [self._sys_path, [self.settings.app_dir, "", os.getcwd()]]
+        return [self._sys_path, [self.settings.app_dir, "", _here()]]
 
     def to_json(self) -> dict[str, Any]:
         """Return what another program needs to make this source again."""
@@ -149,7 +149,7 @@ class CommandSource:
             "settings": self.settings.to_json(),
             "given": tuple(self.provenance),
             "sys_path": self._sys_path,
-            "late_paths": [self.settings.app_dir, "", os.getcwd()],
+            "late_paths": [self.settings.app_dir, "", _here()],
             "argv": self._argv,
         }
 
@@ -174,7 +174,7 @@ class ConfigSource:
             "pickled": self._pickled,
             "preparation": self._preparation,
             "sys_path": self._sys_path,
-            "late_paths": ["", os.getcwd()],
+            "late_paths": ["", _here()],
             "argv": list(sys.argv),
         }
 
@@ -219,6 +219,13 @@ def load_config(recipe: Recipe) -> Config:
 def name_of(config: Config) -> str:
     """Return what process titles call this server."""
     return config.proc_name or (config.app if isinstance(config.app, str) else "app")
+
+
+def _here() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it was removed
+        return ""
 
 
 def working_directory() -> str:

@@ -61,7 +61,13 @@ def document(
 
     found = [worker.to_json() for worker in workers]
     sockets = [
-        {"fd": one.sock.fileno(), "inherited": one.inherited, "uds": one.uds, "host": one.host} for one in listeners
+        {
+            "fd": one.sock.fileno(),
+            "inherited": one.inherited,
+            "uds": one.file or None,
+            "host": one.host,
+        }
+        for one in listeners
     ]
     fds = [*(one["fd"] for one in sockets), *boards.values()]
     if pid_file is not None:

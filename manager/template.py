@@ -19,7 +19,7 @@ import warnings
 from typing import TYPE_CHECKING, NoReturn
 
 from uvicorn import log_config
-from uvicorn.errors import STARTUP_FAILURE
+from uvicorn.errors import STARTUP_FAILURE, UsersError
 from uvicorn.settings import Settings
 
 from . import prologue, titles, worker_main
@@ -59,8 +59,12 @@ def live(recipe: Recipe, channel: Channel, *, bare: bool = False) -> NoReturn:
     log_config.worker = "template"
     channel.setblocking(True)
     die_with_parent(recipe.master)
-    os.chdir(recipe.directory)
-    load_environment(recipe)
+    try:
+        os.chdir(recipe.directory)
+        load_environment(recipe)
+    except (OSError, UsersError) as error:
+        channel.send(NotLoaded(str(error)))
+        os._exit(STARTUP_FAILURE)
     import_server(recipe)
     titles.set_title("template", recipe.name)
     as_root = prepare_as_root(recipe) if recipe.credentials is not None else None

@@ -21,6 +21,7 @@ from tests.processes.helpers import (
     request,
     worker_pids,
 )
+from tests.support.wire import Wire
 
 ROOT = Path(__file__).parents[2]
 
@@ -120,3 +121,40 @@ def test_a_unix_socket_survives(uvicorn, site, tmp_path):
     assert get(server, "/") == b"hello"
     assert server.stop(DEADLINE) == 0
     assert not path.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR2])
+@pytest.mark.parametrize("how", ["link", "anew"])
+def test_a_release_in_another_directory_of_the_same_name_is_found(uvicorn, tmp_path, how, number):
+    """Code, config file and env file: a link leads to them, or the directory was removed and made again."""
+    for release, workers in (("one", 2), ("two", 3)):
+        (tmp_path / release).mkdir()
+        (tmp_path / release / "app.py").write_text(PID.replace('"one"', f'os.environ["WHERE"] + "{release}"'))
+        (tmp_path / release / ".env").write_text(f"WHERE=env-{release}-code-\n")
+        (tmp_path / release / "uvicorn.toml").write_text(f"workers = {workers}\n")
+    current = tmp_path / "current"
+    if how == "link":
+        current.symlink_to("one")
+    else:
+        (tmp_path / "one").rename(current)
+    server = uvicorn(
+        "app:app", "--env-file", ".env", "--uds", "../web.sock", cwd=current, env={"PWD": str(current)}, ready=None
+    )
+    all_ready(server, 2)
+    if how == "link":
+        (tmp_path / "next").symlink_to("two")
+        (tmp_path / "next").rename(current)
+    else:
+        shutil.rmtree(current)
+        server.signal(number)
+        server.wait_for(r"Cannot (reload|upgrade): the working directory \S+: No such file or directory", DEADLINE)
+        (tmp_path / "two").rename(current)
+    for _ in range(2):  # and where it has led once it leads again
+        seen = len(server.log)
+        server.signal(number)
+        server.wait_for(r"Reloaded: 3 workers of generation \d+ in", DEADLINE, after=seen)
+    with Wire.connect(str(tmp_path / "web.sock"), timeout=DEADLINE) as wire:
+        assert wire.request(request("/version", close=True)).body == b"env-two-code-two"
+    assert server.stop() == 0
+    assert not (tmp_path / "web.sock").exists()
+    assert "Traceback" not in server.log
