@@ -130,15 +130,17 @@ def test_what_is_not_bytes_is_refused(pair: Any) -> None:
         head(pair)
 
 
-@pytest.mark.parametrize("pair", [(bytearray(b"x"), b"v"), (b"x", bytearray(b"v")), (bytearray(b"a"), bytearray(b"b"))])
+@pytest.mark.parametrize("pair", [(bytearray(b"x"), b"v"), (b"x", bytearray(b"v")), (bytearray(b"x"), bytearray(b"v"))])
 @pytest.mark.parametrize("remembered", [False, True])
-def test_what_equals_bytes_and_can_change_is_refused_also_when_the_bytes_are_remembered(
-    pair: Any, remembered: bool
-) -> None:
+def test_what_can_change_is_taken_as_it_is_now(pair: Any, remembered: bool) -> None:
+    pair = tuple(item[:] for item in pair)  # the next run has the same
     if remembered:
         head((b"x", b"v"))
-    with pytest.raises(TypeError):
-        head(pair)
+    taken = head(pair)
+    for item in pair:
+        if isinstance(item, bytearray):
+            item[:] = b"changed"
+    assert taken.block == head((b"x", b"v")).block == b"x: v\r\n"
 
 
 @pytest.mark.parametrize("pair", [(), (b"x",), (b"x", b"v", b"w"), b"x", 5, None])
