@@ -408,6 +408,11 @@ class HTTPConnection(TimedConnection):
         return (self.half_closed and not self._buffer) or self._close_after
 
     @property
+    def has_another(self) -> bool:
+        """Whether the head of the next request has come already, which then is answered too (RFC 9112 9.3.2)."""
+        return b"\r\n\r\n" in self._buffer and not self._close_after
+
+    @property
     def has_much_unread(self) -> bool:
         """Whether more of the request is still to come than is read for the sake of the connection."""
         return self._left > self._max_discard

@@ -279,7 +279,7 @@ class RequestResponseCycle:
                 ending = b"transfer-encoding: chunked\r\n\r\n"
         if (
             not self.keep_alive
-            or service.state.draining is not None
+            or (service.state.draining is not None and not self.connection.has_another)
             or not service.keep_alive
             or self._expects_continue  # the client may or may not send the body now: nobody can tell what follows
             or (self.connection.ending and self.connection.is_last)

@@ -106,6 +106,11 @@ class TimedConnection(asyncio.Protocol):
         """Answer a request that cannot be served, and end the connection."""
         raise NotImplementedError
 
+    @property
+    def has_another(self) -> bool:
+        """Whether the next request has come already."""
+        raise NotImplementedError
+
     # -- What is sent: one write for each turn of the loop ------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
@@ -190,16 +195,21 @@ class TimedConnection(asyncio.Protocol):
             self.deadline = min(monotonic() + _LINGER_PAUSE, self._linger_end)
 
     def shutdown(self) -> None:
-        """The server stops: finish the request that is being answered, if any, then close."""
+        """The server stops: finish the request that is being answered and what has come behind it, then close."""
         phase = self.phase
         if phase == BUSY:
-            self._close_after = self.ending = True
+            if not self.has_another:
+                self.hurry()
         elif phase <= HEAD:
             # Accepted, and perhaps sent to already: whoever connected before we stopped is still answered.
             self.deadline = min(self.deadline, monotonic() + _FRESH_GRACE)
             self.service.sweep.look_at(self.deadline)
         elif phase in (IDLE, DISCARD):
             self._hang_up(linger=phase == DISCARD)
+
+    def hurry(self) -> None:
+        """Nothing is answered any more after the request that is being answered."""
+        self._close_after = self.ending = True
 
     def retire(self) -> None:
         """This server drains while others serve.

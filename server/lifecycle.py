@@ -418,6 +418,10 @@ class Server:
         tasks = [task for task in self.server_state.tasks if not task.done()]
         if tasks:
             logger.error("Cancel %s running task(s), timeout graceful shutdown exceeded", len(tasks))
+        for connection in list(self.server_state.connections):
+            hurry = getattr(connection, "hurry", None)
+            if hurry is not None:
+                hurry()
         for task in tasks:
             task.cancel(msg=_PASSED)
         self._cancel_pending()

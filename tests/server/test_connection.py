@@ -8,6 +8,7 @@ import contextvars
 import gc
 import socket
 import time
+from collections.abc import Callable
 from math import inf
 from typing import Any
 
@@ -826,8 +827,41 @@ def test_a_stop_ends_idle_connections_at_once(loop: str) -> None:
 
 
 @EVENT_LOOPS
+@pytest.mark.parametrize("end", [stop, retire])
 @pytest.mark.parametrize("started", [False, True])
-def test_a_stop_lets_the_answer_under_way_finish_and_takes_no_other_request(started: bool, loop: str) -> None:
+def test_the_answer_under_way_and_what_has_come_behind_it_are_finished(
+    started: bool, end: Callable[[Served], None], loop: str
+) -> None:
+    async def job() -> None:
+        inside, go = asyncio.Event(), asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            if started:
+                await send(start(200, (b"content-length", b"5")))
+                await asyncio.sleep(0.01)
+            inside.set()
+            await go.wait()
+            if not started:
+                await send(start(200, (b"content-length", b"5")))
+            await send(body(b"hello"))
+
+        async with Served(app, **NEVER) as served:
+            client = await served.connect()
+            await client.send(GET + GET + GET + GET[:-2])  # the last of them has not come
+            await inside.wait()
+            end(served)
+            await asyncio.sleep(0.05)
+            go.set()
+            assert [(await client.response()).says_close for _ in range(3)] == [False, False, True]
+            assert await client.ends() == "eof"
+            assert served.state.total_requests == 3
+
+    run(job(), loop)
+
+
+@EVENT_LOOPS
+@pytest.mark.parametrize("started", [False, True])
+def test_when_time_is_over_only_the_answer_under_way_is_finished(started: bool, loop: str) -> None:
     async def job() -> None:
         inside, go = asyncio.Event(), asyncio.Event()
 
@@ -846,7 +880,7 @@ def test_a_stop_lets_the_answer_under_way_finish_and_takes_no_other_request(star
             await client.send(GET + GET)
             await inside.wait()
             stop(served)
-            await asyncio.sleep(0.05)
+            served.connection.hurry()
             go.set()
             response = await client.response()
             assert (response.body, response.says_close) == (b"hello", not started)

@@ -112,17 +112,20 @@ def test_a_connection_that_says_nothing_does_not_hold_the_server(stopping: Runni
         ended_well(stopping)
 
 
-def test_requests_behind_the_one_that_runs_are_answered_or_left(stopping: Running) -> None:
-    """The answer that says close is the last; what is pipelined behind it can be sent again by the client."""
+def test_requests_behind_the_one_that_runs_are_answered(stopping: Running) -> None:
+    """They have come: of what is pipelined, the last that is here says close."""
     with connect(stopping) as busy, connect(stopping) as fresh:
-        busy.send(get(play(("wait", "stop"), ("send", OK), ("send", body(b"ok")))) + get(b"/behind"))
+        behind = get(b"/1") + get(b"/2", b"Content-Length: 2\r\n", method=b"POST")
+        busy.send(get(play(("wait", "stop"), ("send", OK), ("send", body(b"ok")))) + behind + b"hi")
         wait_for_call(stopping, busy, lambda call: True)
         stop(stopping)
         assert fresh.request(get(b"/release?stop")).body == b"released"
         response = busy.read_response()
-        assert response.body == b"ok"
-        while response.keeps_alive:
-            response = busy.read_response()
+        assert (response.body, response.keeps_alive) == (b"ok", True)
+        response = busy.read_response()
+        assert (echo(response).scope["path"], response.keeps_alive) == ("/1", True)
+        response = busy.read_response()
+        assert (echo(response).scope["path"], echo(response).body, response.connection) == ("/2", b"hi", {b"close"})
         assert_ended(busy)
     ended_well(stopping)
 
