@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import signal
 import sys
@@ -29,10 +30,10 @@ mkdir -p {run} {home}/.config/systemd/user
 chown -R {user} {run} {home}
 chmod 700 {run}
 case {base} in
-/root/*)
+{roots}/*)
     mkdir /run/base
     mount --bind {base} /run/base
-    mount -t tmpfs -o mode=755 tmpfs /root
+    mount -t tmpfs -o mode=755 tmpfs {roots}
     mkdir -p {base}
     mount --bind /run/base {base} ;;
 esac
@@ -66,7 +67,9 @@ def managed(tmp_path: Path) -> Iterator[Managed]:
     with Lab(tmp_path) as lab:
         shutil.copy(HERE / "app.py", lab.srv)
         port = free_port()
-        lab.run("sh", "-ec", SETUP.format(run=RUN, home=HOME, user=USER, base=sys.base_prefix))
+        lab.run(
+            "sh", "-ec", SETUP.format(run=RUN, home=HOME, user=USER, base=sys.base_prefix, roots=pwd.getpwuid(0).pw_dir)
+        )
         values = Values(directory="/srv", commands=os.path.dirname(program("uvicorn")), port=port)
         ((name, text),) = render("systemd", "user", values).items()
         assert name == UNIT

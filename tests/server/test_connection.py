@@ -806,6 +806,22 @@ def stop(served: Served) -> None:
         connection.shutdown()
 
 
+def gated(inside: asyncio.Event, go: asyncio.Event, *, started: bool) -> Any:
+    """An application that tells that it runs and waits; `started`: after the head of its answer."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if started:
+            await send(start(200, (b"content-length", b"5")))
+            await asyncio.sleep(0.01)
+        inside.set()
+        await go.wait()
+        if not started:
+            await send(start(200, (b"content-length", b"5")))
+        await send(body(b"hello"))
+
+    return app
+
+
 def retire(served: Served) -> None:
     served.state.draining = "retire"
     for connection in list(served.state.connections):
@@ -834,17 +850,7 @@ def test_the_answer_under_way_and_what_has_come_behind_it_are_finished(
 ) -> None:
     async def job() -> None:
         inside, go = asyncio.Event(), asyncio.Event()
-
-        async def app(scope: Any, receive: Any, send: Any) -> None:
-            if started:
-                await send(start(200, (b"content-length", b"5")))
-                await asyncio.sleep(0.01)
-            inside.set()
-            await go.wait()
-            if not started:
-                await send(start(200, (b"content-length", b"5")))
-            await send(body(b"hello"))
-
+        app = gated(inside, go, started=started)
         async with Served(app, **NEVER) as served:
             client = await served.connect()
             await client.send(GET + GET + GET + GET[:-2])  # the last of them has not come
@@ -864,17 +870,7 @@ def test_the_answer_under_way_and_what_has_come_behind_it_are_finished(
 def test_when_time_is_over_only_the_answer_under_way_is_finished(started: bool, loop: str) -> None:
     async def job() -> None:
         inside, go = asyncio.Event(), asyncio.Event()
-
-        async def app(scope: Any, receive: Any, send: Any) -> None:
-            if started:
-                await send(start(200, (b"content-length", b"5")))
-                await asyncio.sleep(0.01)
-            inside.set()
-            await go.wait()
-            if not started:
-                await send(start(200, (b"content-length", b"5")))
-            await send(body(b"hello"))
-
+        app = gated(inside, go, started=started)
         async with Served(app, **NEVER) as served:
             client = await served.connect()
             await client.send(GET + GET)

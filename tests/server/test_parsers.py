@@ -193,7 +193,7 @@ def test_the_scope_of_a_request(parser: str) -> None:
         await hello(scope, receive, send)
 
     async def job() -> None:
-        async with Served(app, parser, root_path="/root") as served:
+        async with Served(app, parser, root_path="/base") as served:
             client = await served.connect()
             await client.ask(request("/a%20b?c=%20d", b"X-A: 1", method=b"DELETE", version=b"1.0"))
             assert scopes == [
@@ -205,9 +205,9 @@ def test_the_scope_of_a_request(parser: str) -> None:
                     "client": client.sock.getsockname(),
                     "scheme": "http",
                     "method": "DELETE",
-                    "root_path": "/root",
-                    "path": "/root/a b",
-                    "raw_path": b"/root/a%20b",
+                    "root_path": "/base",
+                    "path": "/base/a b",
+                    "raw_path": b"/base/a%20b",
                     "query_string": b"c=%20d",
                     "headers": [(b"host", b"example.org"), (b"x-a", b"1")],
                     "state": {},

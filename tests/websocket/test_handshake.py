@@ -108,7 +108,7 @@ def test_the_scope(engine: str) -> None:
         "X-Latin: gr\xfc\xdfe",
         "Sec-WebSocket-Protocol: a, b",
     ]
-    with Served(app, engine, root_path="/root") as served, served.open("/p%C3%BC%2f?q=%20&r", headers) as client:
+    with Served(app, engine, root_path="/base") as served, served.open("/p%C3%BC%2f?q=%20&r", headers) as client:
         client.close()
         app.finished()
         port = served.port
@@ -122,9 +122,9 @@ def test_the_scope(engine: str) -> None:
         "http_version": "1.1",
         "scheme": "ws",
         "server": ("127.0.0.1", port),
-        "root_path": "/root",
-        "path": "/root/pü/",
-        "raw_path": b"/root/p%C3%BC%2f",
+        "root_path": "/base",
+        "path": "/base/pü/",
+        "raw_path": b"/base/p%C3%BC%2f",
         "query_string": b"q=%20&r",
         "subprotocols": ["a", "b"],
         "state": {},
