@@ -25,7 +25,7 @@ from typing import Any, Final, NamedTuple
 from .head import TOKEN, Fields, Head
 from .response import body_bytes, header_line, response_head, without
 from .websocket_deflate import Agreement, ExtensionHeaderError, negotiate, parse_extensions
-from .websocket_frames import NO_STATUS, SENDABLE_CODES
+from .websocket_frames import NO_STATUS, is_sendable
 
 GOING_TO_RESTART = 1012
 """The close code of a worker that retires and of a server that stops: come again, elsewhere or later."""
@@ -244,7 +244,7 @@ def check_close(code: Any, reason: Any) -> tuple[int, str]:
     """Return code and reason of `websocket.close`. 1005 means to send none, which is what a peer without one gave."""
     if code is None:
         code = 1000
-    if not isinstance(code, int) or (code not in SENDABLE_CODES and code != NO_STATUS):
+    if not isinstance(code, int) or not (is_sendable(code) or code == NO_STATUS):
         raise RuntimeError(f"Expected a close code of 1000-1003, 1007-1014 or 3000-4999, but got {code!r}.")
     if reason is None:
         reason = ""

@@ -60,8 +60,11 @@ FIN, RSV1 = 0x80, 0x40
 MAX_CONTROL = 125
 """Octets in the payload of a control frame (5.5)."""
 
-SENDABLE_CODES = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)})
-"""Codes that may stand in a close frame: RFC 6455 7.4 and the IANA registry. 1005, 1006 and 1015 may not."""
+
+def is_sendable(code: int) -> bool:
+    """Whether a code may stand in a close frame: RFC 6455 7.4 and the IANA registry. 1005, 1006 and 1015 may not."""
+    return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
+
 
 NO_STATUS = 1005
 ABNORMAL = 1006
@@ -372,7 +375,7 @@ def read_close(payload: bytes) -> tuple[int, str]:
     if len(payload) == 1:
         raise _Violation(1002, "close frame too short")
     code = payload[0] << 8 | payload[1]
-    if code not in SENDABLE_CODES:
+    if not is_sendable(code):
         raise _Violation(1002, "invalid status code")
     return code, str(payload[2:], "utf-8")
 
