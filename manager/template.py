@@ -113,7 +113,9 @@ def prepare(recipe: Recipe) -> Config | None:
     """Make the Config that all workers share; None if that would run code of the user's, which each of them is to."""
     if recipe.settings is None or Settings.from_json(recipe.settings).log_config is not None:
         return None
-    return load_config(recipe)
+    config = load_config(recipe)
+    config.prepare()
+    return config
 
 
 def prepare_as_root(recipe: Recipe) -> Config | None:
@@ -177,7 +179,7 @@ def _wanted_modules(recipe: Recipe) -> list[str]:
         "uvicorn.logging",
         "uvicorn.lifespan.on",
         "uvicorn.middleware.proxy_headers",
-        "uvicorn.server.lifecycle",
+        "uvicorn.manager.worker_server",
     ]
     settings = Settings() if recipe.settings is None else Settings.from_json(recipe.settings)
     if settings.loop in ("auto", "uvloop"):

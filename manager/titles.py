@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def set_title(role: str, name: str) -> None:
     """Call this process "uvicorn: ROLE [NAME]"."""
-    with contextlib.suppress(ImportError):
-        from setproctitle import setproctitle
+    if (set_it := _setproctitle()) is not None:
+        set_it(f"uvicorn: {role} [{name}]")
 
-        setproctitle(f"uvicorn: {role} [{name}]")
+
+@functools.cache
+def _setproctitle() -> Callable[[str], object] | None:
+    try:
+        from setproctitle import setproctitle
+    except ImportError:  # a search through all of sys.path, whose result the forked processes inherit
+        return None
+    return setproctitle

@@ -7,6 +7,7 @@ be invented. (`*` trusts everybody, so then the leftmost is taken: right only wh
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from collections.abc import Iterable
@@ -46,7 +47,7 @@ class ProxyHeadersMiddleware:
         headers: Iterable[str] = DEFAULT_HEADERS,
     ) -> None:
         self.app = app
-        self.trusted_hosts = _TrustedHosts(trusted_hosts)
+        self.trusted_hosts = _trusted(trusted_hosts if isinstance(trusted_hosts, str) else tuple(trusted_hosts))
         self.headers = frozenset(name.strip().lower().encode() for name in headers)
 
     def trusts(self, client_host: str | None) -> bool:
@@ -136,8 +137,8 @@ def _set_host(scope: MutableMapping[str, Any], host: str, port: str) -> None:
 class _TrustedHosts:
     """A set of addresses, networks and names; the question is `host in trusted`."""
 
-    def __init__(self, trusted_hosts: list[str] | str) -> None:
-        self.always_trust = trusted_hosts == "*" or trusted_hosts == ["*"]
+    def __init__(self, trusted_hosts: tuple[str, ...] | str) -> None:
+        self.always_trust = trusted_hosts in ("*", ("*",))
         self.trusted_literals: set[str] = set()
         self.trusted_hosts: set[Address] = set()
         self.trusted_networks: set[Network] = set()
@@ -193,6 +194,14 @@ class _TrustedHosts:
                     client = parsed
                     break
         return client if _PLAIN_TEXT.fullmatch(client[0]) else None
+
+
+def trusted_hosts(hosts: list[str] | str) -> _TrustedHosts:
+    """Return the set of these hosts; of the same text the same one, also in processes that are forked later."""
+    return _trusted(hosts if isinstance(hosts, str) else tuple(hosts))
+
+
+_trusted = functools.lru_cache(maxsize=16)(_TrustedHosts)
 
 
 def _parse_raw_hosts(value: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ _T = TypeVar("_T")
 
 def iscoroutinefunction(func: Any) -> bool:
     """Return whether calling `func` gives a coroutine, also for functions marked as such (asgiref does)."""
+    if type(func) is FunctionType and func.__code__.co_flags & inspect.CO_COROUTINE:
+        return True  # as it nearly always is
     # asyncio's marker of old, without importing asyncio: inspect.markcoroutinefunction came with 3.12
     return inspect.iscoroutinefunction(func) or getattr(func, "_is_coroutine", None) is not None
 

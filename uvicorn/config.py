@@ -8,10 +8,10 @@ compares it with uvicorn.settings, so that the two cannot drift.
 from __future__ import annotations
 
 import contextlib
-import inspect
 import logging
 import os
 from collections.abc import Awaitable, Callable, Iterator
+from types import FunctionType, MethodType
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from uvicorn import log_config as logs
@@ -251,6 +251,7 @@ class Config:
         # What the application raised while it was imported or made: its fault, not ours.
         self.app_error: BaseException | None = None
         self.loaded = False
+        self._classes_loaded = False
 
         self.configure_logging()
         self._settle_reload(reload_dirs, reload_includes, reload_excludes)
@@ -344,6 +345,19 @@ class Config:
             access.handlers = []
             access.propagate = False
 
+    def prepare(self) -> None:
+        """Do the part of `load` that runs no code of the user's, so that processes forked afterwards need not.
+
+        What fails here fails again in `load`, which is where it is raised.
+        """
+        with contextlib.suppress(Exception):
+            if self.http in HTTP_PROTOCOLS and self.ws in WS_PROTOCOLS:
+                self._load_classes()
+            if self.proxy_headers:
+                from uvicorn.server.proxy_headers import trusted_hosts
+
+                trusted_hosts(self.forwarded_allow_ips)
+
     def load(self) -> None:
         """Import the protocol classes and the application, and make the TLS context. Only once.
 
@@ -351,8 +365,15 @@ class Config:
         the application cannot be found; and whatever the application raises.
         """
         assert not self.loaded
-        self.http_protocol_class: type[asyncio.Protocol] = self._load_class("http", HTTP_PROTOCOLS, self.http or "auto")
+        if not self._classes_loaded:
+            self._load_classes()
         self.ssl: ssl.SSLContext | None = self._load_ssl()
+        # One assignment: instrumentation replaces `loaded_app` by a property of the class, and wraps what is set.
+        self.loaded_app: Any = self._wrap(self._make_app(self.load_app()))
+        self.loaded = True
+
+    def _load_classes(self) -> None:
+        self.http_protocol_class: type[asyncio.Protocol] = self._load_class("http", HTTP_PROTOCOLS, self.http or "auto")
         encoded = [(name.lower().encode("latin1"), value.encode("latin1")) for name, value in self.headers]
         if self.server_header and b"server" not in dict(encoded):
             encoded.insert(0, (b"server", b"uvicorn"))
@@ -363,9 +384,7 @@ class Config:
         if self.interface not in INTERFACES:
             raise ConfigError(f"interface: expected one of {', '.join(INTERFACES)}, got {self.interface!r}")
         self.lifespan_class = import_from_string(LIFESPAN[self.lifespan])
-        # One assignment: instrumentation replaces `loaded_app` by a property of the class, and wraps what is set.
-        self.loaded_app: Any = self._wrap(self._make_app(self.load_app()))
-        self.loaded = True
+        self._classes_loaded = True
 
     def load_app(self) -> Any:
         """Return the object that `app` names. Exits with 3 if there is none; what its module raises is passed on."""
@@ -534,11 +553,11 @@ def _load_env_file(path: str | os.PathLike[str]) -> None:
 
 
 def _is_asgi3(app: Any) -> bool:
-    if inspect.isclass(app):
+    if isinstance(app, type):
         return hasattr(app, "__await__")
     from uvicorn._compat import iscoroutinefunction
 
     # A bound method is looked at itself: its __call__ is no coroutine function, whatever it gives.
-    if inspect.isfunction(app) or inspect.ismethod(app):
+    if isinstance(app, (FunctionType, MethodType)):
         return iscoroutinefunction(app)
     return iscoroutinefunction(getattr(app, "__call__", None))  # noqa: B004 (the method itself is looked at)
