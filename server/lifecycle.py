@@ -2,6 +2,8 @@
 
     serve: capture signals { load, lifespan, startup, main_loop, shutdown }, then raise the captured signals again
 
+How its connections end, and what cuts them, is in `draining`.
+
 Nothing here polls. The main loop sleeps until `should_exit` or `force_exit` is set (by a signal handler, another
 thread, the application) or the last request of `limit_max_requests` is answered; all of these wake it. Only what asks
 for a clock gets one: an overridden `on_tick` ten times a second, `callback_notify` and `on_heartbeat` once.
@@ -32,6 +34,7 @@ from uvicorn.errors import STARTUP_FAILURE, ListenError
 
 from .acceptor import Acceptor, Gate
 from .afterwork import Afterwork
+from .draining import Draining
 from .memory import keep_freed_memory
 from .process_signals import whole_process_handlers
 from .state import ServerState
@@ -52,15 +55,9 @@ logger = logging.getLogger("uvicorn.error")
 _TICK = 0.1  # seconds
 _TICKS_A_SECOND = 10
 _COUNTER_WRAPS = 864_000  # ticks, one day
-_ANNOUNCE_AFTER = 0.1  # seconds of waiting before a line says so
-_DRAIN_LAP = 0.05  # seconds
-_LENIENT = 1.0  # seconds for the next request of idle connections
-_AFTER_CANCEL = 1.0  # seconds that cancelled tasks have for their last words
-_LAST_OCTETS = 0.25  # seconds that these have to reach their clients
-_PASSED = "Task cancelled, timeout graceful shutdown exceeded"
 
 
-class Server:
+class Server(Draining):
     """An ASGI server. Subclasses override its methods; their order of calls is that of upstream's class."""
 
     # Also class attributes, so that a subclass may set them before it calls __init__, or not call it at all.
@@ -362,110 +359,6 @@ class Server:
         self._listeners = []
         self._sockets = []
 
-    async def _drain(self, *, lenient: bool = False) -> None:
-        """Wait for the connections to end. `lenient`: a stop treats idle ones as a retirement does, for a moment."""
-        state, waker, loop = self.server_state, self._attach(), asyncio.get_running_loop()
-        began = loop.time()
-        told: set[Any] = set()
-        retiring = self._retiring or lenient
-        announced = ""
-        turns = 0
-        while not self.force_exit:
-            if lenient and (self._hurried or loop.time() - began >= _LENIENT):
-                lenient = False
-            if retiring and not self._retiring and not lenient:  # a stop came: the idle ones close now after all
-                retiring = False
-                state.draining = "stop"
-                told.clear()
-            self._tell(told, retire=retiring)
-            # Closing takes a turn or two of the loop; then the laps grow, since nobody tells us when the last one ends.
-            if turns < 3:
-                turns += 1
-                await asyncio.sleep(0)
-            else:
-                turns = min(turns + 1, 8)
-                await waker.sleep(min(0.01 * (turns - 3), _DRAIN_LAP))
-            waiting = self._waiting_for()
-            if not waiting:
-                return
-            elapsed = loop.time() - began
-            if elapsed >= _ANNOUNCE_AFTER and waiting != announced:
-                announced = waiting
-                logger.info("Waiting for %s. (CTRL+C to force quit)", waiting)
-            limit = 0 if self._hurried else self.config.timeout_graceful_shutdown
-            if limit is not None and elapsed >= limit:
-                await self._cancel(told)
-                return
-            await self._notify()
-
-    def _tell(self, told: set[Any], *, retire: bool) -> None:
-        """Tell every connection that it is time to end: those open now, and those whose handshake ends later."""
-        connections = self.server_state.connections
-        told &= connections
-        for connection in list(connections):
-            if connection not in told:
-                told.add(connection)
-                end = getattr(connection, "retire", None) if retire else None
-                (end or connection.shutdown)()
-
-    def _waiting_for(self) -> str:
-        if self.server_state.connections or any(acceptor.pending for acceptor in self._acceptors):
-            return "connections to close"
-        return "background tasks to complete" if self.server_state.tasks else ""
-
-    async def _cancel(self, told: set[Any]) -> None:
-        """End what the limit found running; give it a moment to say so to its client."""
-        tasks = [task for task in self.server_state.tasks if not task.done()]
-        if tasks:
-            logger.error("Cancel %s running task(s), timeout graceful shutdown exceeded", len(tasks))
-        for connection in list(self.server_state.connections):
-            hurry = getattr(connection, "hurry", None)
-            if hurry is not None:
-                hurry()
-        for task in tasks:
-            task.cancel(msg=_PASSED)
-        self._cancel_pending()
-        waker, loop = self._attach(), asyncio.get_running_loop()
-        deadline = loop.time() + _AFTER_CANCEL
-        self.server_state.draining = "stop"
-        speaking = True
-        while self._waiting_for() and loop.time() < deadline and not self.force_exit:
-            self._tell(told, retire=False)
-            if speaking and not self.server_state.tasks:
-                speaking = False
-                deadline = min(deadline, loop.time() + _LAST_OCTETS)
-            await waker.sleep(0.01)
-        self._abort_connections()
-
-    def _cancel_pending(self) -> None:
-        for acceptor in self._acceptors:
-            for task in list(acceptor.pending):
-                task.cancel()
-
-    def _abort_connections(self) -> None:
-        for connection in list(self.server_state.connections):
-            transport = getattr(connection, "transport", None)
-            if transport is not None:
-                transport.abort()
-
-    async def _abandon(self) -> None:
-        """A forced exit: end everything at once and in silence."""
-        await self._stop_accepting(accept_rest=False)
-        self._cancel_pending()
-        tasks = [task for task in self.server_state.tasks if not task.done()]
-        self._abort_connections()
-        for task in tasks:
-            task.cancel()
-        logger.addFilter(_is_not_a_cancellation)  # whoever forces us knows that requests are cut off
-        try:
-            if tasks:
-                await asyncio.wait(tasks, timeout=_AFTER_CANCEL)
-            abandon = getattr(self.lifespan, "abandon", None)
-            if abandon is not None:
-                await abandon()
-        finally:
-            logger.removeFilter(_is_not_a_cancellation)
-
     async def _unless_forced(self, work: Any) -> None:
         """Await `work`, but leave it when `force_exit` is set."""
         waker, task = self._attach(), asyncio.ensure_future(work)
@@ -542,7 +435,3 @@ class Server:
 
 _ON_TICK = Server.on_tick
 _SHOULD_EXIT = Server.should_exit
-
-
-def _is_not_a_cancellation(record: logging.LogRecord) -> bool:
-    return record.exc_info is None or not isinstance(record.exc_info[1], asyncio.CancelledError)

@@ -9,7 +9,7 @@ import pytest
 from uvicorn.manager.handle import WorkerHandle
 from uvicorn.manager.plan import Limits, Order, Phase, Plan, Spawn, Tell, Wish, plan
 from uvicorn.manager.worker import State
-from uvicorn.server.lifecycle import _AFTER_CANCEL
+from uvicorn.server.draining import _AFTER_CANCEL
 
 LIMITS = Limits()
 

@@ -526,7 +526,7 @@ def test_no_grace_cancels_at_once(run: Any, how: str) -> None:
 
 
 def test_client_that_does_not_close_is_not_waited_for_as_a_task_is(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("lifecycle._AFTER_CANCEL", "ending._LINGER_PAUSE", "ending._LINGER_TOTAL"):
+    for name in ("draining._AFTER_CANCEL", "ending._LINGER_PAUSE", "ending._LINGER_TOTAL"):
         monkeypatch.setattr(f"uvicorn.server.{name}", 10 * DEADLINE)
 
     async def main() -> None:
