@@ -185,10 +185,10 @@ def head_alone(response: bytes) -> bytes:
     return response[: response.index(b"\r\n\r\n") + 4]
 
 
-def body_bytes(body: Any) -> bytes:
-    """Return a piece of a body as an application gave it as bytes. Raises TypeError, for it to see."""
+def body_bytes(body: Any, key: str = "body") -> bytes:
+    """Return what an application gave as bytes under `key` of a message. Raises TypeError, for it to see."""
     if isinstance(body, (bytes, bytearray, memoryview)):
         return bytes(body)  # a copy: the application may change it while it waits to be sent
     if body is None:
         return b""  # what some send for nothing, and other servers take
-    raise TypeError(f"Expected 'body' to be bytes, but got {type(body).__name__}.")
+    raise TypeError(f"Expected {key!r} to be bytes, but got {type(body).__name__}.")

@@ -1,6 +1,7 @@
 """The opening of a WebSocket connection: from the head of the request to the answer, ours or the application's.
 
-The rest of the connection's life is in `websocket_protocol`, whose class derives from the one here.
+The rest of the connection's life is in `websocket_ending` and `websocket_protocol`, whose classes derive from the one
+here.
 """
 
 from __future__ import annotations

@@ -14,24 +14,22 @@ Back-pressure: a bounded queue of messages is read ahead, so that pings behind t
 is slow; then reading stops. Towards the client, `send` waits while the transport is full, and of the pings that came
 meanwhile only the last is answered (RFC 6455 5.5.3).
 
-No connection has a timer of its own: each says its next `deadline`, and `connections.Sweep` looks at all of them.
+The time that each phase has, and the ways to the end, are in `websocket_ending`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import random
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from .response import short_response
-from .utils import ClientDisconnected, end_writing, get_remote_addr
+from .response import body_bytes, short_response
+from .utils import ClientDisconnected, get_remote_addr
 from .websocket import GOING_TO_RESTART, SERVER_FAILED, AppState, check_close, check_message
+from .websocket_ending import Ending
 from .websocket_engines import Engine, FramesEngine, WSProtoEngine
 from .websocket_frames import ABNORMAL, Close, Failure, Ping
-from .websocket_handshake import CLOSED, CLOSING, HANDSHAKE, HEAD, LINGER, OPEN, Opening
-from .websocket_pings import Pings
+from .websocket_handshake import CLOSED, CLOSING, HANDSHAKE, HEAD, LINGER, OPEN
 from .websocket_reading import LARGE, read_large
 
 if TYPE_CHECKING:
@@ -39,33 +37,16 @@ if TYPE_CHECKING:
 
     from .state import ServerState
 
-CLOSE_TIMEOUT = 10.0
-"""Seconds that the peer has to answer our close frame."""
-
-RETIRE_SPREAD = 1.0
-"""Seconds over which a retiring worker closes its WebSockets, so that their clients do not come back at once."""
-
-_LINGER = 2.0  # seconds
-_LINGER_QUIET = 0.1  # seconds without an octet of the client, before TLS ends
 _FAILURE_WAIT = 1.0  # seconds that the messages before a broken frame are given to be answered
 _TURN_OCTETS = 1 << 18  # that an application may send without a turn for others: a client that reads fast lets it go on
 _MESSAGE_OCTETS = 128  # that a message counts beside its own, for what it costs
 _EARLY_OCTETS = 65536  # that a client may send before its handshake is answered
 
 
-class WebSocketConnection(Opening):
+class WebSocketConnection(Ending):
     """Serves one WebSocket, from the head of its request to the end. Lives in the thread of its event loop."""
 
-    __slots__ = (
-        "_failure",
-        "_pings",
-        "_pong_owed",
-        "_reading_paused",
-        "_retire_at",
-        "_stall_due",
-        "_stalled_at",
-        "_unyielded",
-    )
+    __slots__ = ("_pong_owed", "_unyielded")
 
     def __init__(
         self,
@@ -75,12 +56,6 @@ class WebSocketConnection(Opening):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._failure: Failure | None = None  # of the client, which takes its turn behind the messages before it
-        self._reading_paused = False
-        self._stalled_at = 0
-        self._stall_due = inf
-        self._retire_at = inf
-        self._pings = Pings(config.ws_ping_interval, config.ws_ping_timeout)
         self._pong_owed: bytes | None = None
         self._unyielded = 0  # octets sent since the application last had to wait for its turn
 
@@ -121,21 +96,14 @@ class WebSocketConnection(Opening):
             self._early += data
             if len(self._early) > _EARLY_OCTETS:
                 self._pause()
-        elif phase is LINGER and not self.transport.can_write_eof():
-            self.deadline = min(self.service.loop.time() + _LINGER_QUIET, self._stall_due)
+        elif phase is LINGER:
+            self.linger_on()
 
     def eof_received(self) -> None:
         if self.phase <= CLOSING:
             self.phase = CLOSED
             self._set_deadline()
             self._end(ABNORMAL, "")
-
-    def pause_writing(self) -> None:
-        self._write_paused = True
-        self._stalled_at = self.transport.get_write_buffer_size()  # type: ignore[attr-defined,unused-ignore]
-        if self.phase <= OPEN and self.service.write_timeout > 0:
-            self._stall_due = self.service.loop.time() + self.service.write_timeout
-            self._set_deadline()
 
     def resume_writing(self) -> None:
         self._write_paused = False
@@ -213,7 +181,7 @@ class WebSocketConnection(Opening):
                 if not isinstance(data, str):
                     raise TypeError(f"Expected 'text' to be a string, but got {type(data).__name__}.")
             elif type(data) is not bytes:
-                data = _as_bytes(data)
+                data = body_bytes(data, "bytes")
             self._unyielded += _MESSAGE_OCTETS + len(data)
             frame = self._engine.message(data)  # type: ignore[union-attr]  # there is one in this phase
             if type(frame) is tuple:
@@ -355,138 +323,6 @@ class WebSocketConnection(Opening):
         self._end(failure.code, failure.reason)
         self._hang_up()
 
-    # -- Ending -------------------------------------------------------------------------------------------------------
-
-    def _close(self, code: int, reason: str) -> None:
-        """Begin the close handshake (7.1.2), unless the connection ends already."""
-        if self.phase is not OPEN:
-            return
-        engine = self._engine
-        assert engine is not None
-        self._write(engine.close(code, reason))
-        self.phase = CLOSING
-        self._end(code, reason)
-        self._set_deadline()
-        if self._reading_paused:
-            self._resume()
-
-    def _hang_up(self) -> None:
-        """Close our side and read theirs out for a moment, so that a reset does not overtake what we wrote last.
-
-        TLS ends in both directions at once, and breaks off if something comes then: it is closed when the client is
-        silent.
-        """
-        if self.phase >= LINGER:
-            return
-        self.phase = LINGER
-        self._early = b""
-        self._stall_due = self.service.loop.time() + _LINGER
-        self._set_deadline()
-        transport = self.transport
-        if transport.is_closing():
-            return
-        if self._reading_paused:
-            self._reading_paused = False
-            self._inbox.on_room = None
-            transport.resume_reading()
-        if transport.can_write_eof():
-            end_writing(transport)
-
-    def _end(self, code: int, reason: str) -> None:
-        """Tell the application that the connection is over, once, behind the messages that it has not taken yet."""
-        self._inbox.close(code, reason)
-        self._wake_writers()
-
-    def shutdown(self) -> None:
-        """The server stops: close at once."""
-        if self.phase is OPEN:
-            self._close(GOING_TO_RESTART, "")
-        elif self.phase is HANDSHAKE and self._app is AppState.CONNECTING:
-            self._answer(503, b"Service Unavailable")
-            self._end(GOING_TO_RESTART, "")
-        elif self.phase is HEAD:
-            self.phase = CLOSED
-            self.transport.close()
-
-    def retire(self) -> None:
-        """The worker retires while others serve: close within a moment, each connection at another time."""
-        service = self.service
-        limit = service.config.timeout_graceful_shutdown
-        spread = RETIRE_SPREAD if limit is None else min(RETIRE_SPREAD, limit / 2)
-        self._retire_at = service.loop.time() + random.random() * spread
-        self._set_deadline()
-
-    # -- The clock ----------------------------------------------------------------------------------------------------
-
-    def _set_deadline(self) -> None:
-        phase = self.phase
-        service = self.service
-        if phase is OPEN:
-            deadline = min(self._pings.due, self._retire_at, self._stall_due)
-        elif phase is CLOSING:
-            deadline = service.loop.time() + CLOSE_TIMEOUT
-        elif phase is LINGER:
-            quiet = inf if self.transport.can_write_eof() else service.loop.time() + _LINGER_QUIET
-            deadline = min(quiet, self._stall_due)
-        elif phase is CLOSED:
-            deadline = service.loop.time() + CLOSE_TIMEOUT
-        else:
-            deadline = self._stall_due
-        self.deadline = deadline
-        if deadline != inf:
-            service.sweep.look_at(deadline)
-
-    def expired(self, now: float) -> None:
-        """The deadline has passed (called by the sweep)."""
-        phase = self.phase
-        if phase is LINGER and not self.transport.can_write_eof() and not self.transport.is_closing():
-            self.phase = CLOSED
-            self._set_deadline()
-            self.transport.close()
-            return
-        if phase is not OPEN and (phase > OPEN or now >= self._stall_due):
-            self.deadline = inf
-            self.phase = CLOSED
-            self.transport.abort()
-            return
-        if now >= self._retire_at:
-            self._retire_at = inf
-            if self._failure is not None:
-                self._fail()
-                return
-            self._close(GOING_TO_RESTART, "")
-            return
-        if now >= self._stall_due:
-            size = self.transport.get_write_buffer_size()  # type: ignore[attr-defined,unused-ignore]
-            if size >= self._stalled_at:
-                self._log("closed: the client does not read")
-                self._end(ABNORMAL, "")
-                self.phase = CLOSED
-                self.transport.abort()
-                return
-            self._stalled_at = size
-            self._stall_due = now + self.service.write_timeout
-        if now >= self._pings.due:
-            self._ping_expired(now)
-        if self.phase is OPEN:
-            self._set_deadline()
-
-    def _ping_expired(self, now: float) -> None:
-        pings = self._pings
-        engine = self._engine
-        assert engine is not None
-        if not pings.awaited:
-            payload = os.urandom(4)
-            self.transport.write(engine.ping(payload))
-            pings.sent(now, payload)
-        elif self._write_paused and self.service.write_timeout > 0:
-            pings.wait_longer(now)  # the ping waits behind what is sent, and whether that moves has its own time-out
-        elif self._reading_paused:
-            # The answer may lie in what we do not read, nor would we read of an end: a write to who is gone fails.
-            self.transport.write(engine.ping(pings.wait_longer(now)))
-        else:
-            self._close(SERVER_FAILED, "keepalive ping timeout")
-
 
 def _tells_of_disconnect(exc: BaseException) -> bool:
     """Whether an application that ended with `exc` has only not caught that its client left, which is no failure."""
@@ -494,12 +330,6 @@ def _tells_of_disconnect(exc: BaseException) -> bool:
         return all(map(_tells_of_disconnect, exc.exceptions))
     # Starlette (and so FastAPI) and Litestar make an exception of this name of ours and of the event.
     return isinstance(exc, ClientDisconnected) or type(exc).__name__ == "WebSocketDisconnect"
-
-
-def _as_bytes(data: Any) -> bytes:
-    if isinstance(data, (bytes, bytearray, memoryview)):
-        return bytes(data)  # a copy of what the application may change before it is sent
-    raise TypeError(f"Expected 'bytes' to be a byte string, but got {type(data).__name__}.")
 
 
 class WebSocketsSansIOProtocol(WebSocketConnection):

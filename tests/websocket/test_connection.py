@@ -350,7 +350,7 @@ def test_a_close_code_that_may_not_be_sent_is_the_applications_error(engine: str
 def test_the_connection_waits_for_the_close_of_the_client_only_for_a_time(
     engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("uvicorn.server.websocket_protocol.CLOSE_TIMEOUT", 0.3)
+    monkeypatch.setattr("uvicorn.server.websocket_ending.CLOSE_TIMEOUT", 0.3)
 
     async def script(app: Recorder) -> None:
         await app.send("accept")

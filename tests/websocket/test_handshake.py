@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Certificates
-from uvicorn.server import websocket_protocol
+from uvicorn.server import websocket_ending
 
 from .harness import ENGINES, KEY, TEXT, App, Recorder, Served, close_frame, echo, frame, handshake
 
@@ -483,7 +483,7 @@ def test_over_tls_an_end_by_the_server_ends_tls(
     engine: str, certificates: Certificates, monkeypatch: pytest.MonkeyPatch, loop: str
 ) -> None:
     for limit in ("_LINGER", "CLOSE_TIMEOUT"):
-        monkeypatch.setattr(websocket_protocol, limit, 3600.0)  # seconds, after which a connection is reset
+        monkeypatch.setattr(websocket_ending, limit, 3600.0)  # seconds, after which a connection is reset
     options = {"ssl_keyfile": str(certificates.key), "ssl_certfile": str(certificates.certificate), "loop": loop}
     with Served(echo, engine, **options) as served:
         with served.open(tls=certificates.context()) as client:
@@ -503,7 +503,7 @@ def test_over_tls_a_client_that_still_sends_gets_the_answer(
     engine: str, certificates: Certificates, monkeypatch: pytest.MonkeyPatch, loop: str
 ) -> None:
     for limit in ("_LINGER", "_LINGER_QUIET"):
-        monkeypatch.setattr(websocket_protocol, limit, 3600.0)
+        monkeypatch.setattr(websocket_ending, limit, 3600.0)
     options = {"ssl_keyfile": str(certificates.key), "ssl_certfile": str(certificates.certificate), "loop": loop}
     with Served(echo, engine, ws_max_size=1000, **options) as served:
         with served.open(tls=certificates.context()) as client:
