@@ -213,3 +213,75 @@ def test_a_process_that_has_returned_memory_works_on():
         [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=120, check=False
     )
     assert ran.returncode == 0, ran.stderr
+
+
+# Of an object of C code: how much lies in memory (proc(5), pagemap: bit 63 of a page's entry), and what it holds, but
+# for its beginning, where Python counts its references.
+LOOP = """
+    import asyncio, ctypes, mmap
+    from uvicorn.manager.process import return_zeros
+
+    def present(thing):
+        first, last = id(thing) // mmap.PAGESIZE, (id(thing) + type(thing).__basicsize__) // mmap.PAGESIZE
+        with open("/proc/self/pagemap", "rb") as file:
+            file.seek(first * 8)
+            entries = memoryview(file.read((last - first + 1) * 8)).cast("Q")
+        return sum(entry >> 63 for entry in entries) * mmap.PAGESIZE
+
+    def content(thing):
+        return ctypes.string_at(id(thing) + 64, type(thing).__basicsize__ - 64)
+
+    async def echo(octets):
+        received = asyncio.get_running_loop().create_future()
+        async def answer(reader, writer):
+            received.set_result(await reader.read())
+            writer.close()
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.write(octets)
+            writer.write_eof()
+            answer = await received
+            writer.close()
+        return answer
+
+    DATA = bytes(range(1, 256)) * 8000
+"""
+
+
+def test_the_empty_buffer_of_uvloop_is_given_back_and_takes_what_is_received():
+    pytest.importorskip("uvloop")
+    run(
+        textwrap.dedent(LOOP)
+        + textwrap.dedent(
+            """
+            import uvloop
+            loop = uvloop.new_event_loop()
+            before, held = present(loop), content(loop)
+            return_zeros(loop)
+            assert present(loop) <= before - 200 * 1024, (present(loop), before)
+            assert content(loop) == held
+            for _ in range(2):
+                assert loop.run_until_complete(echo(DATA)) == DATA
+                held = content(loop)
+                return_zeros(loop)  # its buffer holds something now
+                assert content(loop) == held
+            loop.close()
+            """
+        )
+    )
+
+
+def test_of_the_loop_of_asyncio_nothing_is_given_back():
+    run(
+        textwrap.dedent(LOOP)
+        + textwrap.dedent(
+            """
+            from uvicorn.manager import process
+            process._libc = None  # what gives back calls it
+            loop = asyncio.new_event_loop()
+            return_zeros(loop)
+            assert loop.run_until_complete(echo(DATA)) == DATA
+            loop.close()
+            """
+        )
+    )

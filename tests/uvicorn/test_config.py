@@ -329,6 +329,93 @@ def test_setup_event_loop_says_what_took_its_place():
         Config(asgi3, log_config=None).setup_event_loop()
 
 
+# -- what is loaded before a fork --------------------------------------------------------------------------------------
+
+
+PREPARED: list[dict[str, Any]] = [
+    {},
+    {"http": "h11", "ws": "none"},
+    {"http": "h11", "ws": "wsproto", "lifespan": "off"},
+    {"headers": [("Server", "x"), ("X-A", "b")], "server_header": True},
+    {"server_header": False, "proxy_headers": False},
+    {"forwarded_allow_ips": "10.0.0.0/8"},
+    {"forwarded_allow_ips": ["10.0.0.1", "a.example"]},
+    {"interface": "wsgi"},
+]
+
+
+@pytest.mark.parametrize("arguments", PREPARED, ids=str)
+def test_a_config_that_was_prepared_loads_what_another_one_loads(arguments: dict[str, Any]):
+    if arguments.get("ws") == "wsproto":
+        pytest.importorskip("wsproto")
+    plain, prepared = (Config(asgi3, log_config=None, **arguments) for _ in range(2))
+    prepared.prepare()
+    assert not prepared.loaded
+    for one in (plain, prepared):
+        one.load()
+    assert prepared.loaded
+    for name in ("http_protocol_class", "ws_protocol_class", "lifespan_class", "encoded_headers", "interface", "ssl"):
+        assert getattr(prepared, name) == getattr(plain, name), name
+    assert type(prepared.loaded_app) is type(plain.loaded_app)
+    if plain.proxy_headers:
+        assert prepared.loaded_app.trusted_hosts is plain.loaded_app.trusted_hosts
+
+
+def test_preparing_twice_and_loading_needs_the_application_only_when_it_loads():
+    config = Config("no_such_module:app", log_config=None)
+    config.prepare()
+    config.prepare()
+    with pytest.raises(SystemExit) as caught:
+        config.load()
+    assert caught.value.code == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"http": "h12"}, ImportFromStringError),
+        ({"ws": "no-such"}, ImportFromStringError),
+        ({"http": 7}, ConfigError),
+        ({"lifespan": "maybe"}, ConfigError),
+        ({"interface": "asgi9"}, ConfigError),
+        ({"headers": [("x-snowman", "b")], "forwarded_allow_ips": 7}, TypeError),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_prepared_is_told_when_it_is_loaded(arguments: dict[str, Any], error: type[Exception]):
+    plain, prepared = (_made(arguments) for _ in range(2))
+    prepared.prepare()
+    told = []
+    for one in (plain, prepared):
+        with pytest.raises(error) as caught:
+            one.load()
+        assert not one.loaded
+        told.append(str(caught.value))
+    assert told[0] == told[1]
+
+
+def _made(arguments: dict[str, Any]) -> Config:
+    """A Config with values that its maker would refuse: set afterwards, as a program may."""
+    config = Config(asgi3, log_config=None)
+    for name, value in arguments.items():
+        setattr(config, name, value)
+    return config
+
+
+@pytest.mark.parametrize("setting", ["http", "ws"])
+def test_a_class_of_the_users_is_not_imported_before_the_fork(
+    setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    name = f"protocol_of_the_users_for_{setting}"
+    (tmp_path / f"{name}.py").write_text("import asyncio\nclass Mine(asyncio.Protocol): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    config = Config(asgi3, log_config=None, **{setting: f"{name}:Mine"})
+    config.prepare()
+    assert name not in sys.modules
+    config.load()
+    assert getattr(config, f"{setting}_protocol_class") is sys.modules.pop(name).Mine
+
+
 # -- headers, workers, the environment --------------------------------------------------------------------------------
 
 
