@@ -381,7 +381,7 @@ class Master:
             listeners=self._listeners,
             pid_file=self._pid_file,
             workers=self._crew,
-            boards=self._crew.nursery.board_fds(),
+            nursery=self._crew.nursery,
             wish=self.wish,
             counters=self._crew.counters,
         )
@@ -396,7 +396,7 @@ class Master:
         self._rollout_began = now
         self._crew.counters = succession.counters_of(state, now)
         self.wish = succession.wish_of(state, self.wish)
-        self._crew.strangers = True  # the templates of the program before
+        self._crew.strangers = True  # who has died meanwhile
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         if not succession.is_known(state):
             succession.close_the_rest(state)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
 
 from uvicorn.listeners import Listener
 
@@ -106,6 +106,20 @@ class Nursery:
                 logger.warning("The scoreboard of generation %s cannot be read: it is %s", generation, error)
                 os.close(fd)
 
+    def templates(self) -> list[dict[str, Any]]:
+        """Return what describes the templates that have loaded, for an upgrade."""
+        return [template.state() for template in self._templates.values() if template.loaded]
+
+    def adopt_templates(self, states: Iterable[Mapping[str, Any]]) -> None:
+        """Take over those that hold the application, so that a failed rollout can go back to it; the others end."""
+        for state in states:
+            template = Template.of_state(state)
+            if template.preloaded and state["protocol"] == PROTOCOL and template.generation in self._boards:
+                self._keep(template)
+            else:
+                template.close()
+                template.process.close()
+
     def close(self) -> None:
         self.retain(set(), set())
 
@@ -124,11 +138,14 @@ class Nursery:
             forked=self._young and self._source.is_plain and len(os.listdir("/proc/self/task")) == 1,
         )
         self._young = False
+        self._keep(template)
+        return template
+
+    def _keep(self, template: Template) -> None:
         template.channel.setblocking(False)
-        self._templates[generation] = template
+        self._templates[template.generation] = template
         self._loop.watch(template.channel, Rank.TEMPLATES, lambda: self._on_messages(template))
         self._loop.watch(template.process, Rank.DEATHS, lambda: self._on_death(template))
-        return template
 
     def _dismiss(self, template: Template) -> None:
         self._loop.unwatch(template.channel)

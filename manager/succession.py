@@ -52,11 +52,11 @@ def document(
     listeners: Iterable[Listener],
     pid_file: PidFile | None,
     workers: Iterable[WorkerHandle],
-    boards: Mapping[int, int],
+    nursery: Nursery,
     wish: Wish,
     counters: Counters,
 ) -> dict[str, Any]:
-    """Return the document. `boards`: the descriptors of the scoreboards, by generation."""
+    """Return the document."""
     from uvicorn import __version__
 
     found = [worker.to_json() for worker in workers]
@@ -69,7 +69,8 @@ def document(
         }
         for one in listeners
     ]
-    fds = [*(one["fd"] for one in sockets), *boards.values()]
+    boards, templates = nursery.board_fds(), nursery.templates()
+    fds = [*(one["fd"] for one in sockets), *boards.values(), *(template["channel"] for template in templates)]
     if pid_file is not None:
         fds.append(pid_file.fileno())
     for worker in found:
@@ -80,6 +81,7 @@ def document(
         "listeners": sockets,
         "pid_file": None if pid_file is None else [pid_file.path, pid_file.fileno()],
         "boards": boards,
+        "templates": templates,
         "workers": found,
         "fds": fds,
         "wanted": wish.wanted,
@@ -105,6 +107,8 @@ def try_out(state: Mapping[str, Any]) -> None:
         counters_of(state, 0.0)
         for values in state["workers"]:
             WorkerHandle.from_json(values)
+        for one in state.get("templates", ()):
+            one["generation"], one["pid"], one["channel"], one["born"], one["preloaded"], one["protocol"]
 
 
 def source_of(state: Mapping[str, Any]) -> CommandSource:
@@ -148,8 +152,9 @@ def counters_of(state: Mapping[str, Any], now: float) -> Counters:
 
 
 def workers_of(state: Mapping[str, Any], nursery: Nursery) -> list[WorkerHandle]:
-    """Take over the workers of a known document."""
+    """Take over the workers of a known document, and those of its templates that are of use."""
     nursery.adopt_boards(state["boards"])
+    nursery.adopt_templates(state.get("templates", ()))  # new in state 1: some were written without
     found = []
     for values in state["workers"]:
         worker = WorkerHandle.from_json(values)

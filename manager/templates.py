@@ -6,12 +6,12 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from .channel import Channel
 from .credentials import Credentials
 from .handle import WorkerHandle
-from .messages import Fork
+from .messages import PROTOCOL, Fork
 from .process import Process, exec_child, fork_child, interpreter
 from .recipe import Recipe, Source, name_of
 from .signals import OF_THE_FAMILY
@@ -129,6 +129,24 @@ class Template:
             for fd in (voice, speaker):
                 os.close(fd)
         return cls(generation, Process(pid), ours, now)
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> Template:
+        """Take over the template that `state` describes. It has loaded."""
+        template = cls(state["generation"], Process(state["pid"]), Channel.adopt(state["channel"]), state["born"])
+        template.loaded, template.preloaded = True, state["preloaded"]
+        return template
+
+    def state(self) -> dict[str, Any]:
+        """Return what the program after an upgrade needs to know of it."""
+        return {
+            "generation": self.generation,
+            "pid": self.process.pid,
+            "channel": self.channel.fileno(),
+            "born": self.born,
+            "preloaded": self.preloaded,
+            "protocol": PROTOCOL,
+        }
 
     def fork(self, worker: WorkerHandle) -> None:
         """Ask for a worker, and give it our end of its channel. If the template cannot, that is at its end at once."""

@@ -8,6 +8,7 @@ import pytest
 
 from uvicorn.manager import succession
 from uvicorn.manager.handle import WorkerHandle
+from uvicorn.manager.messages import PROTOCOL
 from uvicorn.manager.plan import Phase, Wish
 from uvicorn.manager.totals import Totals
 from uvicorn.settings import Settings
@@ -32,8 +33,11 @@ def left(**changes):
         "listeners": [{"fd": 5, "inherited": False, "uds": None, "host": "127.0.0.1"}],
         "pid_file": None,
         "boards": {"3": 6},
+        "templates": [
+            {"generation": 3, "pid": 122, "channel": 12, "born": 1.0, "preloaded": True, "protocol": PROTOCOL}
+        ],
         "workers": [worker.to_json()],
-        "fds": [5, 6, 11],
+        "fds": [5, 6, 11, 12],
         "wanted": 5,
         "target": 3,
         "ids": 9,
@@ -50,6 +54,14 @@ def test_a_known_document_goes_on_where_it_was():
     assert wish == Wish(wanted=5, target=3, base=3, previous=3, surge=2)
     counters = succession.counters_of(state, now=50.0)
     assert (counters.ids, counters.newest, counters.totals.requests) == (9, 4, 8)
+
+
+def test_a_template_that_is_not_described_whole_is_refused_before_and_none_is_fine():
+    with pytest.raises(KeyError):
+        succession.try_out(left(templates=[{"generation": 3, "pid": 122}]))
+    state = left()
+    del state["templates"]
+    succession.try_out(state)
 
 
 def test_of_an_unknown_one_only_the_core_is_read():

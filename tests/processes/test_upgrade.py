@@ -103,6 +103,23 @@ def test_after_an_upgrade_the_master_is_as_able_as_before(uvicorn, site, tmp_pat
     assert server.stop(DEADLINE) == 0
 
 
+def test_a_failed_rollout_after_an_upgrade_leaves_the_old_code_to_preload(uvicorn, site, tmp_path):
+    server = start(uvicorn, site, "--preload", workers=2)
+    (tmp_path / "app.py").write_text("raise RuntimeError('half a deployment')\n")
+    server.signal(signal.SIGUSR2)
+    server.wait_for("Reload failed: RuntimeError: half a deployment; generation 1 stays, all of it", DEADLINE)
+    for pid in worker_pids(server, 2):
+        os.kill(pid, signal.SIGKILL)
+    all_ready(server, 4)
+    assert get(server, "/version") == b"one"
+    (tmp_path / "app.py").write_text(with_version("two"))
+    server.signal(signal.SIGHUP)
+    server.wait_for("Reloaded: 2 workers of generation 3", DEADLINE)
+    assert get(server, "/version") == b"two"
+    server.wait_for_descendants(3, DEADLINE)  # one template and two workers
+    assert server.stop(DEADLINE) == 0
+
+
 def test_a_worker_that_an_old_master_started_dies_and_is_reaped_by_the_new_one(uvicorn, site):
     server = start(uvicorn, site, "--timeout-graceful-shutdown", "8", workers=2)
     with connect(server) as wire:
