@@ -20,7 +20,8 @@ HEAD = """\
 Every setting can be given in four places. The first one that names it wins:
 
 1. the **command line**: `uvicorn app:app --port 9000`
-2. the **environment**: `UVICORN_PORT=9000` (an empty variable says nothing)
+2. the **environment**: `UVICORN_PORT=9000` (an empty variable says nothing; one that is nearly the name of a setting is
+   a warning)
 3. a **file**: `port = 9000` in `uvicorn.toml`
 4. its **default**
 

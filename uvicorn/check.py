@@ -6,6 +6,7 @@ lifespan's startup and shutdown. Nothing is served.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,6 +16,7 @@ import click
 from uvicorn.config import Config
 from uvicorn.errors import STARTUP_FAILURE, UsersError
 from uvicorn.failures import describe
+from uvicorn.precedence import slips
 from uvicorn.settings import SETTINGS, Provenance, Settings
 from uvicorn.sources import Resolved
 
@@ -25,6 +27,8 @@ def check(resolved: Resolved) -> int:
     click.echo(f"Settings from {resolved.file}:" if resolved.file else "Settings:")
     for line in table(settings, provenance):
         click.echo(f"  {line}")
+    for line in slips(os.environ):
+        click.echo(f"Warning: {line}")
     try:
         config = Config(**settings.arguments())
     except UsersError as error:

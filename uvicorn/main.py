@@ -97,8 +97,11 @@ def serve(resolved: Resolved) -> None:
     """Serve what the command was told; the settings are checked, and have an APP. Returns or exits as `run` does."""
     global _given
     from uvicorn.manager.alone import open_standard_streams
+    from uvicorn.precedence import slips
 
     open_standard_streams()
+    for line in slips(os.environ):
+        print(f"Warning: {line}", file=sys.stderr)  # logging is configured by the settings, later
     settings = resolved.settings
     if settings.app_dir is not None:
         sys.path.insert(0, settings.app_dir)

@@ -5,11 +5,11 @@ Pure: text and tables in, values and provenance out. uvicorn.sources reads the r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from uvicorn.errors import SettingError
-from uvicorn.settings import SETTINGS, Setting, Settings
+from uvicorn.settings import PREFIX, SETTINGS, Setting, Settings
 
 
 def from_command_line(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -33,6 +33,26 @@ def from_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[s
     return values, provenance
 
 
+_NO_SETTINGS = {"UVICORN_WORKER", "UVICORN_VERSION"}
+"""What a worker's children inherit, its number; and what an image may say of itself."""
+
+
+def slips(environ: Mapping[str, str]) -> list[str]:
+    """Return a line for each variable that is probably misspelt, with the one that was meant.
+
+    Others that begin with UVICORN_ are left alone: start scripts and images have some of their own.
+    """
+    variables = {variable for one in SETTINGS.values() for variable in one.variables}
+    known = {variable.removeprefix(PREFIX): variable for variable in sorted(variables)}  # the prefixed ones come last
+    strange = {name for name, text in environ.items() if text and name.startswith(PREFIX)} - variables
+    nearest = {name: _nearest(name.removeprefix(PREFIX), known, cutoff=0.75) for name in strange}
+    return [
+        f"{name}: there is no such setting; did you mean {known[meant]}?"
+        for name, meant in sorted(nearest.items())
+        if meant is not None and name not in _NO_SETTINGS
+    ]
+
+
 def from_file(table: Mapping[str, Any], where: str) -> tuple[dict[str, Any], dict[str, str]]:
     """Return values and provenance of a file's table. Keys are settings, with _ or -, or spelled as the option is."""
     values: dict[str, Any] = {}
@@ -54,10 +74,14 @@ def from_file(table: Mapping[str, Any], where: str) -> tuple[dict[str, Any], dic
 
 
 def _did_you_mean(key: str, known: Mapping[str, Setting]) -> str:
+    meant = _nearest(key.replace("-", "_"), known)
+    return f"; did you mean {meant}?" if meant else ""
+
+
+def _nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     from difflib import get_close_matches
 
-    close = get_close_matches(key.replace("-", "_"), known, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+    return next(iter(get_close_matches(name, known, n=1, cutoff=cutoff)), None)
 
 
 def merge(

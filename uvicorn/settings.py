@@ -38,6 +38,8 @@ LIFESPANS = ("auto", "on", "off")
 INTERFACES = ("auto", "asgi3", "asgi2", "wsgi")
 SSL_PROTOCOL_VERSION = 17  # ssl.PROTOCOL_TLS_SERVER, as a number: importing ssl costs the command 10 ms
 DEFAULT_BACKLOG = 2048
+PREFIX = "UVICORN_"
+"""Of the variables of settings."""
 
 # The default of log_config. Here and not in uvicorn.logging, because run() names it in its signature and the command
 # must not import logging to print its help.
@@ -113,7 +115,7 @@ class Setting:
 
     @property
     def variable(self) -> str:
-        return "UVICORN_" + self.name.upper()
+        return PREFIX + self.name.upper()
 
     @property
     def variables(self) -> tuple[str, ...]:

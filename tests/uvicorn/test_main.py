@@ -478,6 +478,31 @@ def test_check_shows_sources_and_exits_with_0_or_3(tmp_path: Path):
     assert ran.stdout.splitlines()[-2].startswith("Lifespan: startup and shutdown pass")
 
 
+@pytest.mark.parametrize("arguments", [[], ["--workers", "2"], ["--reload"]], ids=str)
+def test_a_misspelt_variable_is_told_once(tmp_path: Path, arguments: list[str]):
+    (tmp_path / "app.py").write_text(HELLO)
+    env = in_environment(UVICORN_ROOT_PTH="/a", UVICORN_OPTS="something else")
+    warning = "Warning: UVICORN_ROOT_PTH: there is no such setting; did you mean UVICORN_ROOT_PATH?"
+    with Running("app:app", "--port", "0", *arguments, cwd=tmp_path, env=env) as server:
+        server.wait_for("Application startup complete", count=2 if "--workers" in arguments else 1)
+        server.stop()
+        assert [line for line in server.log.splitlines() if "UVICORN_" in line] == [warning]
+
+
+def test_check_tells_a_misspelt_variable(tmp_path: Path):
+    (tmp_path / "app.py").write_text(HELLO)
+    ran = subprocess.run(
+        [sys.executable, "-m", "uvicorn", "app:app", "--check", "--port", "0"],
+        cwd=tmp_path,
+        env=in_environment(UVICORN_ROOT_PTH="/a"),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "\nWarning: UVICORN_ROOT_PTH: there is no such setting; did you mean UVICORN_ROOT_PATH?\n" in ran.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

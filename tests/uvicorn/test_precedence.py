@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from uvicorn.errors import SettingError
-from uvicorn.precedence import from_command_line, from_environment, from_file, merge
+from uvicorn.precedence import from_command_line, from_environment, from_file, merge, slips
 from uvicorn.settings import SETTINGS, Settings
 
 NOTHING: tuple[dict[str, Any], dict[str, str]] = ({}, {})
@@ -158,3 +158,33 @@ def test_bind_of_a_stronger_source_replaces_one_socket_and_the_other_way_round()
     settings, provenance = merge(from_command_line({"port": 2}), from_environment({"UVICORN_BIND": ":1"}), NOTHING)
     assert (settings.bind, settings.port) == ((), 2)
     assert "bind" not in provenance
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("UVICORN_PROT", "UVICORN_PORT"),
+        ("UVICORN_LOGLEVEL", "UVICORN_LOG_LEVEL"),
+        ("UVICORN_RELOAD_DIR", "UVICORN_RELOAD_DIRS"),  # as the option is spelled
+        ("UVICORN_NO_ACCESS_LOG", "UVICORN_ACCESS_LOG"),
+        ("UVICORN_WEB_CONCURRENCY", "WEB_CONCURRENCY"),
+        ("UVICORN_TIMEOUT_KEEPALIVE", "UVICORN_TIMEOUT_KEEP_ALIVE"),
+    ],
+)
+def test_a_misspelt_variable_is_told_with_the_one_that_was_meant(variable: str, meant: str):
+    assert slips({variable: "1", "UVICORN_HOST": "::"}) == [
+        f"{variable}: there is no such setting; did you mean {meant}?"
+    ]
+
+
+def test_no_variable_of_a_setting_is_a_slip():
+    assert slips({variable: "1" for one in SETTINGS.values() for variable in one.variables}) == []
+
+
+@pytest.mark.parametrize("variable", ["UVICORN_WORKER", "UVICORN_VERSION", "UVICORN_OPTS", "UVICORN_", "PROT", "ORT"])
+def test_a_variable_that_is_something_else_is_no_slip(variable: str):
+    assert slips({variable: "1"}) == []
+
+
+def test_an_empty_misspelt_variable_says_nothing():
+    assert slips({"UVICORN_PROT": ""}) == []
