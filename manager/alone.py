@@ -123,9 +123,9 @@ def settle(config: Config, stack: contextlib.ExitStack) -> list[Listener] | None
 
 def _read_what_root_may_read(config: Config) -> None:
     """Import the server, and read the keys of TLS."""
-    from uvicorn.importer import THE_SERVERS
+    from uvicorn.importer import the_servers_modules
 
-    for name in (*THE_SERVERS, "uvloop"):
+    for name in the_servers_modules(config.loop, config.http, config.ws):
         with contextlib.suppress(ImportError):  # an optional package
             importlib.import_module(name)
     if config.is_ssl and config.ssl_context_factory is None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from uvicorn import log_config
 from uvicorn.errors import STARTUP_FAILURE, UsersError
+from uvicorn.importer import the_servers_modules
 from uvicorn.settings import Settings
 
 from . import prologue, titles, worker_main
@@ -168,31 +169,10 @@ def load_environment(recipe: Recipe) -> None:
 
 def import_server(recipe: Recipe) -> None:
     """Import what every worker needs and nothing of the user's. What is missing here each worker pays for itself."""
-    for name in _wanted_modules(recipe):
+    settings = Settings() if recipe.settings is None else Settings.from_json(recipe.settings)
+    for name in (*the_servers_modules(settings.loop, settings.http, settings.ws), "uvicorn.manager.worker_server"):
         with contextlib.suppress(ImportError):  # an optional package; the worker finds out, and says so
             __import__(name)
-
-
-def _wanted_modules(recipe: Recipe) -> list[str]:
-    names = [
-        "uvicorn.config",
-        "uvicorn.logging",
-        "uvicorn.lifespan.on",
-        "uvicorn.middleware.proxy_headers",
-        "uvicorn.manager.worker_server",
-    ]
-    settings = Settings() if recipe.settings is None else Settings.from_json(recipe.settings)
-    if settings.loop in ("auto", "uvloop"):
-        names += ["uvloop", "uvicorn.loops.auto"]
-    if settings.http in ("auto", "httptools"):
-        names += ["httptools", "uvicorn.protocols.http.auto", "uvicorn.protocols.http.httptools_impl"]
-    elif settings.http == "h11":
-        names.append("uvicorn.protocols.http.h11_impl")
-    if settings.ws in ("auto", "websockets", "websockets-sansio"):
-        names.append("uvicorn.protocols.websockets.auto")
-    elif settings.ws == "wsproto":
-        names.append("uvicorn.protocols.websockets.wsproto_impl")
-    return names
 
 
 def serve(channel: Channel, recipe: Recipe, config: Config | None) -> NoReturn:

@@ -5,18 +5,26 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-THE_SERVERS = (
-    "asyncio",
+_ALWAYS = (
     "uvicorn.logging",
     "uvicorn.config",
     "uvicorn.server.lifecycle",
     "uvicorn.lifespan.on",
-    "uvicorn.loops.auto",
     "uvicorn.middleware.proxy_headers",
-    "uvicorn.protocols.http.auto",
-    "uvicorn.protocols.websockets.auto",
 )
-"""What a process that serves imports in any case, whatever the application does."""
+
+
+def the_servers_modules(loop: Any = "auto", http: Any = "auto", ws: Any = "auto") -> list[str]:
+    """Return what a process that serves imports in any case, whatever the application does; nothing of the user's.
+
+    uvloop may not be installed. It comes last.
+    """
+    from uvicorn.config import HTTP_PROTOCOLS, LOOP_FACTORIES, WS_PROTOCOLS
+
+    tables = ((LOOP_FACTORIES, loop), (HTTP_PROTOCOLS, http), (WS_PROTOCOLS, ws))
+    chosen = [table.get(choice) for table, choice in tables if isinstance(choice, str)]
+    modules = [*_ALWAYS, *(text.partition(":")[0] for text in chosen if text)]
+    return [*modules, "uvloop"] if loop in ("auto", "uvloop") else modules
 
 
 class ImportFromStringError(Exception):

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from uvicorn.importer import ImportFromStringError, import_from_string
+from uvicorn.importer import ImportFromStringError, import_from_string, the_servers_modules
 
 
 def test_an_object_is_returned_as_it_is():
@@ -48,3 +49,23 @@ def test_what_a_module_raises_is_passed_on(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(error):
         import_from_string(f"{name}:app")
+
+
+@pytest.mark.parametrize("loop", ["auto", "asyncio", "none", "uvloop"])
+@pytest.mark.parametrize("http", ["auto", "h11", "httptools"])
+@pytest.mark.parametrize("ws", ["auto", "none", "websockets", "wsproto"])
+def test_the_modules_of_a_server_are_there_for_each_choice(loop: str, http: str, ws: str):
+    for module in the_servers_modules(loop, http, ws):
+        assert find_spec(module) is not None or module == "uvloop", module
+
+
+def test_a_choice_of_the_users_adds_no_module():
+    none = the_servers_modules("none", "mine:Http", "mine:Ws")
+    assert none == the_servers_modules(lambda: None, object, [])
+    assert set(none) < set(the_servers_modules())
+    assert not any("mine" in module for module in none)
+
+
+def test_what_may_be_missing_comes_last():
+    assert the_servers_modules()[-1] == "uvloop"
+    assert "uvloop" not in the_servers_modules("asyncio")

@@ -12,7 +12,6 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from uvicorn.errors import STARTUP_FAILURE
-from uvicorn.importer import THE_SERVERS
 from uvicorn.manager import alone
 
 from .link import HELD_BACK, Link
@@ -38,7 +37,7 @@ def main(fd: int) -> None:
         os.set_inheritable(listener, False)
     sys.argv[:] = prepare["argv"]
     os.environ.update(prepare["environ"])
-    import_all([*THE_SERVERS])
+    import_all(prepare["server"])
     alone.become(prepare)
     _end_with_parent(prepare["parent"])  # another user's process has forgotten it
     if not import_all(prepare["modules"]):

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from uvicorn.importer import the_servers_modules
 from uvicorn.manager import alone
 from uvicorn.manager.process import ExitStatus
 
@@ -100,6 +101,7 @@ class Child(Started):
                 "environ": dict(environ),
                 "sys_path": job.sys_path,
                 "listeners": list(listeners),
+                "server": the_servers_modules(job.config.loop, job.config.http, job.config.ws),
                 "modules": list(modules),
             }
         )
