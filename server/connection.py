@@ -76,15 +76,16 @@ class HTTPConnection(TimedConnection):
         self.transport = transport
         self.client = get_remote_addr(transport)
         self.server = get_local_addr(transport)
-        if is_ssl(transport):
+        state = service.state
+        if is_ssl(transport) if state.encrypted is None else state.encrypted:
             self.scheme = "https"
-        connections = service.state.connections
+        connections = state.connections
         connections.add(self)
         self.deadline = self._after(service.header_timeout)
         service.sweep.watch()
         if service.traces:
             service.trace(self.client, "HTTP connection made")
-        if service.state.draining == "stop":
+        if state.draining == "stop":
             self.shutdown()
         if len(connections) > service.cap:
             self._make_room()

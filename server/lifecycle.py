@@ -219,6 +219,7 @@ class Server(Draining):
         config, state = self.config, self.server_state
         keep_freed_memory()
         state.draining = None
+        state.encrypted = config.ssl is not None
         state.set_headers(config.encoded_headers, date=config.date_header)
         state.max_requests, state.on_max_requests = self.limit_max_requests, self._wake
         protocol_class: Callable[..., asyncio.Protocol] = config.http_protocol_class

@@ -48,6 +48,8 @@ class ServerState:
         """Why responses say `connection: close` now; None: they do not."""
         self.service: Service | None = None
         """What the HTTP connections share besides; made at the first one."""
+        self.encrypted: bool | None = None
+        """Whether all connections are; None: each is to be asked, because somebody else accepts them."""
         self._headers: list[Header] = []
         self._dated = False
         self._second = -1
