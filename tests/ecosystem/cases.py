@@ -5,6 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from .applications import (
+    BENTOML,
+    CHAINLIT,
+    CONNEXION,
+    DASH,
+    DJANGO,
+    FASTAPI,
+    FASTHTML,
+    FASTMCP,
+    FLET,
+    GRADIO,
+    INSTRUMENTED,
+    LITELLM,
+    LITESTAR,
+    MARIMO,
+    MCP,
+    NICEGUI,
+    SHINY,
+    SOCKETIO,
+    SOLARA,
+    SSE,
+    STREAMLIT,
+)
 from .questions import (
     Question,
     accepts_websocket,
@@ -46,123 +69,6 @@ ANSWERS_TWICE = f"{INTERRUPTED}|Expected ASGI message 'http.response.body', but 
 """The SSE endpoint of mcp sends a second response when its stream has ended."""
 PYTHON_PROGRAM = {"SIGINT": (0, 130, -2), "SIGTERM": (0, -15, 143)}
 """Programs with a main of their own may let the signal end them."""
-
-FASTAPI = """\
-from fastapi import FastAPI, WebSocket
-app = FastAPI()
-@app.get("/")
-def root():
-    return {"hello": "world"}
-@app.websocket("/ws")
-async def ws(socket: WebSocket):
-    await socket.accept()
-    await socket.send_text("echo " + await socket.receive_text())
-    await socket.close()
-"""
-
-DJANGO = """\
-import os
-from django.conf import settings
-settings.configure(SECRET_KEY="x", ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], INSTALLED_APPS=["channels"], DEBUG=True)
-from django.core.asgi import get_asgi_application
-from django.http import HttpResponse
-from django.urls import path
-django_application = get_asgi_application()
-urlpatterns = [path("", lambda request: HttpResponse("hello world"))]
-from channels.generic.websocket import WebsocketConsumer
-from channels.routing import ProtocolTypeRouter, URLRouter
-class Echo(WebsocketConsumer):
-    def receive(self, text_data=None, bytes_data=None):
-        self.send(text_data="echo " + text_data)
-application = ProtocolTypeRouter(
-    {"http": django_application, "websocket": URLRouter([path("ws", Echo.as_asgi())])}
-)
-"""
-
-LITESTAR = """\
-from litestar import Litestar, get, websocket_listener
-@get("/")
-async def root() -> str:
-    return "hello world"
-@websocket_listener("/ws")
-async def ws(data: str) -> str:
-    return "echo " + data
-app = Litestar([root, ws])
-"""
-
-GRADIO = """\
-import sys
-import gradio as gr
-demo = gr.Interface(fn=lambda name: "hello " + name, inputs="text", outputs="text", api_name="greet")
-demo.launch(server_port=int(sys.argv[1]))
-"""
-
-NICEGUI = """\
-import sys
-from nicegui import ui
-ui.label("hello world")
-ui.run(port=int(sys.argv[1]), show=False, reload={reload})
-"""
-
-SHINY = """\
-from shiny import App, ui
-app = App(ui.page_fluid("hello world"), None)
-"""
-
-FASTMCP = """\
-import sys
-from fastmcp import FastMCP
-mcp = FastMCP("hello")
-@mcp.tool
-def greet(name: str) -> str:
-    return "hello " + name
-if __name__ == "__main__":
-    mcp.run(transport="sse", host="127.0.0.1", port=int(sys.argv[1]))
-"""
-
-MCP = """\
-import sys
-from mcp.server.fastmcp import FastMCP
-mcp = FastMCP("hello", host="127.0.0.1", port=int(sys.argv[1]))
-@mcp.tool()
-def greet(name: str) -> str:
-    return "hello " + name
-if __name__ == "__main__":
-    mcp.run(transport="sse")
-"""
-
-STREAMLIT = """\
-import streamlit as st
-st.write("hello world")
-"""
-
-SSE = """\
-import asyncio
-from sse_starlette.sse import EventSourceResponse
-from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse
-from starlette.routing import Route
-async def numbers():
-    number = 0
-    while True:
-        yield {"data": number}
-        number += 1
-        await asyncio.sleep(0.1)
-async def events(request):
-    return EventSourceResponse(numbers())
-async def root(request):
-    return PlainTextResponse("hello world")
-app = Starlette(routes=[Route("/", root), Route("/events", events)])
-"""
-
-SOCKETIO = """\
-import socketio
-sio = socketio.AsyncServer(async_mode="asgi")
-async def hello(scope, receive, send):
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": b"hello world"})
-app = socketio.ASGIApp(sio, hello)
-"""
 
 CASES = [
     Case(
@@ -314,5 +220,122 @@ CASES = [
             *("--graceful-timeout", "5", "--no-control-socket"),
         ],
         [gets("/", "world"), talks_websocket("/ws")],
+    ),
+    Case(
+        "datasette",
+        ["datasette"],
+        {},
+        lambda port: ["datasette", "--memory", "--port", str(port)],
+        [gets("/", "_memory")],
+        PYTHON_PROGRAM,
+    ),
+    Case(
+        "marimo run",
+        ["marimo"],
+        {"notebook.py": MARIMO},
+        lambda port: ["marimo", "run", "notebook.py", "--headless", "--port", str(port)],
+        [gets("/", "marimo")],
+        PYTHON_PROGRAM,
+    ),
+    Case(
+        "bentoml serve",
+        ["bentoml"],
+        {"service.py": BENTOML},
+        lambda port: ["bentoml", "serve", "service:Hello", "--port", str(port)],
+        [gets("/healthz", ""), gets("/docs.json", "/greet")],
+        environment={"BENTOML_DO_NOT_TRACK": "True"},
+    ),
+    Case(
+        "solara run",
+        ["solara"],
+        {"app.py": SOLARA},
+        lambda port: ["solara", "run", "app.py", "--no-open", "--port", str(port)],
+        [gets("/", "Solara")],
+        {"SIGINT": (1,), "SIGTERM": (-15,)},  # 1: "Aborted.", by click
+    ),
+    Case(
+        "dash, FastAPI",
+        ["dash[fastapi]"],
+        {"app.py": DASH},
+        lambda port: ["python", "app.py", str(port)],
+        [gets("/_dash-layout", "hello world")],
+        PYTHON_PROGRAM,
+        errors_of_its_own=INTERRUPTED,
+        to_the_group=True,
+    ),
+    Case(
+        "chainlit run",
+        ["chainlit"],
+        {"app.py": CHAINLIT},
+        lambda port: ["chainlit", "run", "app.py", "--headless", "--port", str(port)],
+        [gets("/", "html"), polls_socketio("/ws/socket.io/")],
+        PYTHON_PROGRAM,
+    ),
+    Case(
+        "flet",
+        ["flet[all]"],
+        {"main.py": FLET},
+        lambda port: ["uvicorn", "main:app", "--port", str(port)],
+        [gets("/", "html")],
+        BY_SIGNAL,
+    ),
+    Case(
+        "chroma run",
+        ["chromadb"],
+        {},
+        lambda port: ["chroma", "run", "--path", "data", "--port", str(port)],
+        [gets("/api/v2/heartbeat", "heartbeat")],
+        PYTHON_PROGRAM,
+    ),
+    Case(
+        "connexion with reload",
+        ["connexion[uvicorn]"],
+        {"hello.py": CONNEXION},
+        lambda port: ["python", "hello.py", str(port)],
+        [gets("/", "hello world")],
+    ),
+    Case(
+        "fasthtml",
+        ["python-fasthtml"],
+        {"main.py": FASTHTML},
+        lambda port: ["python", "main.py", str(port)],
+        [gets("/", "hello world")],
+    ),
+    Case(
+        "litellm --num_workers 2",
+        ["litellm[proxy]"],
+        {"models.yaml": LITELLM},
+        lambda port: ["litellm", "--config", "models.yaml", "--num_workers", "2", "--port", str(port)],
+        [gets("/health/liveliness", "alive")],
+        environment={
+            "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+            "LITELLM_LOCAL_MODEL_COST_MAP": "1",
+        },
+    ),
+    Case(
+        "sentry, opentelemetry, prometheus",
+        [
+            "fastapi",
+            "sentry-sdk",
+            "opentelemetry-sdk",
+            "opentelemetry-instrumentation-fastapi",
+            "prometheus-fastapi-instrumentator",
+        ],
+        {"main.py": INSTRUMENTED},
+        lambda port: ["uvicorn", "main:app", "--workers", "1", "--port", str(port)],
+        [gets("/", "world"), gets("/spans", "GET /"), gets("/metrics", "http_requests_total")],
+        BY_SIGNAL,
+    ),
+    Case(
+        "ddtrace-run, two workers",
+        ["ddtrace", "fastapi", "websockets"],
+        {"main.py": FASTAPI},
+        lambda port: ["ddtrace-run", "uvicorn", "main:app", "--workers", "2", "--port", str(port)],
+        [gets("/", "world"), talks_websocket("/ws")],
+        environment={
+            "DD_TRACE_AGENT_URL": "http://127.0.0.1:9",
+            "DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false",
+            "DD_REMOTE_CONFIGURATION_ENABLED": "false",
+        },
     ),
 ]
