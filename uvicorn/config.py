@@ -10,15 +10,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from types import FunctionType, MethodType
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from uvicorn import log_config as logs
 from uvicorn.arguments import CHECKED, accept, accept_workers, check_headers, check_names
-from uvicorn.errors import STARTUP_FAILURE, MissingPackage
+from uvicorn.errors import STARTUP_FAILURE
 from uvicorn.errors import ConfigError as ConfigError
-from uvicorn.importer import ImportFromStringError, import_from_string
+from uvicorn.importer import ImportFromStringError, import_choice, import_from_string, naming
 from uvicorn.logging import TRACE_LOG_LEVEL
 from uvicorn.reload_paths import is_dir as is_dir
 from uvicorn.reload_paths import normalize_dirs as _normalize_dirs
@@ -373,12 +373,12 @@ class Config:
         self.loaded = True
 
     def _load_classes(self) -> None:
-        self.http_protocol_class: type[asyncio.Protocol] = self._load_class("http", HTTP_PROTOCOLS, self.http or "auto")
+        self.http_protocol_class: type[asyncio.Protocol] = import_choice("http", HTTP_PROTOCOLS, self.http or "auto")
         encoded = [(name.lower().encode("latin1"), value.encode("latin1")) for name, value in self.headers]
         if self.server_header and b"server" not in dict(encoded):
             encoded.insert(0, (b"server", b"uvicorn"))
         self.encoded_headers = encoded
-        self.ws_protocol_class: type[asyncio.Protocol] | None = self._load_class("ws", WS_PROTOCOLS, self.ws)
+        self.ws_protocol_class: type[asyncio.Protocol] | None = import_choice("ws", WS_PROTOCOLS, self.ws)
         if self.lifespan not in LIFESPAN:
             raise ConfigError(f"lifespan: expected one of {', '.join(LIFESPAN)}, got {self.lifespan!r}")
         if self.interface not in INTERFACES:
@@ -401,17 +401,6 @@ class Config:
         except Exception as error:
             self.app_error = error
             raise
-
-    @staticmethod
-    def _load_class(setting: str, table: dict[str, Any], choice: Any) -> Any:
-        found = table.get(choice, choice) if isinstance(choice, str) else choice
-        text = f"{setting}: expected one of {', '.join(table)}, module:Class or a class, got {choice!r}"
-        if isinstance(found, str) and ":" not in found:
-            raise ImportFromStringError(text)
-        if not isinstance(found, str) and found is not None and not callable(found):
-            raise ConfigError(text)
-        with _naming(setting, choice):
-            return import_from_string(found)
 
     def _load_ssl(self) -> ssl.SSLContext | None:
         if not self.is_ssl:
@@ -483,7 +472,7 @@ class Config:
     def get_loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:
         """Return what makes the event loop; None leaves it to asyncio. Exits with 3 if it cannot be imported."""
         if self.loop in LOOP_FACTORIES:
-            with _naming("loop", self.loop):
+            with naming("loop", self.loop):
                 ours = import_from_string(LOOP_FACTORIES[self.loop])
                 return ours(use_subprocess=self.use_subprocess) if ours is not None else None
         try:
@@ -510,21 +499,6 @@ class Config:
         logger.info(message, *arguments, extra={"color_message": color_message})
         listener.sock.set_inheritable(True)
         return listener.sock
-
-
-@contextlib.contextmanager
-def _naming(setting: str, choice: Any) -> Iterator[None]:
-    """Around the import of what `choice` means: the errors name the setting, or the package that is missing."""
-    try:
-        yield
-    except ImportFromStringError as error:
-        raise ImportFromStringError(f"{setting}: {error}") from None
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] != choice:  # what a module of the user's own lacks
-            raise
-        raise MissingPackage(
-            f"{setting}: {choice} needs the package {choice}: pip install {choice} (or uvicorn[standard])"
-        ) from None
 
 
 def _workers(workers: int | str | None) -> int:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+from uvicorn.errors import ConfigError, MissingPackage
 
 _ALWAYS = (
     "uvicorn.logging",
@@ -55,3 +59,30 @@ def import_from_string(import_str: Any) -> Any:
     except AttributeError:
         raise ImportFromStringError(f'Attribute "{attributes}" not found in module "{module_name}".') from None
     return found
+
+
+def import_choice(setting: str, table: Mapping[str, Any], choice: Any) -> Any:
+    """Return what a setting means: a name of the table, "module:Class" or a class. The errors name the setting."""
+    found = table.get(choice, choice) if isinstance(choice, str) else choice
+    text = f"{setting}: expected one of {', '.join(table)}, module:Class or a class, got {choice!r}"
+    if isinstance(found, str) and ":" not in found:
+        raise ImportFromStringError(text)
+    if not isinstance(found, str) and found is not None and not callable(found):
+        raise ConfigError(text)
+    with naming(setting, choice):
+        return import_from_string(found)
+
+
+@contextlib.contextmanager
+def naming(setting: str, choice: Any) -> Iterator[None]:
+    """Around the import of what `choice` means: the errors name the setting, or the package that is missing."""
+    try:
+        yield
+    except ImportFromStringError as error:
+        raise ImportFromStringError(f"{setting}: {error}") from None
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != choice:  # what a module of the user's own lacks
+            raise
+        raise MissingPackage(
+            f"{setting}: {choice} needs the package {choice}: pip install {choice} (or uvicorn[standard])"
+        ) from None

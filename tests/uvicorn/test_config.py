@@ -278,7 +278,7 @@ def test_a_protocol_without_its_package_is_one_line(
             raise ModuleNotFoundError(f"No module named {package!r}", name=package)
         return import_from_string(found)
 
-    monkeypatch.setattr("uvicorn.config.import_from_string", missing)
+    monkeypatch.setattr("uvicorn.importer.import_from_string", missing)
     arguments: Any = {setting: package}
     with pytest.raises(MissingPackage) as caught:
         loaded(asgi3, **arguments)
