@@ -79,10 +79,6 @@ class Listener:
                 os.unlink(self.file)
         self._inode = None
 
-    def disown(self) -> None:
-        """Leave the file to another process that has this socket too."""
-        self._inode = None
-
     def close(self) -> None:
         """Close our descriptor and remove our file. Never shuts the socket down: others may share it. Idempotent."""
         self.unlink()
