@@ -17,25 +17,15 @@ from operator import index
 from typing import Any
 
 from uvicorn.errors import SettingError
-from uvicorn.kinds import BOOLEAN, EXISTING_PATH, HEADER, SECONDS, WORKERS
+from uvicorn.kinds import BOOLEAN, EXISTING_PATH, HEADER, PATH, SECONDS, WORKERS
 from uvicorn.settings import SETTINGS, Setting
 
-# May be what no text says (a class, a dict, an iterable), or a name that a program has added: looked at where used.
-_ELSEWHERE = {"app", "log_config", "log_level", "loop", "http", "ws", "forwarded_allow_ips", "workers", "headers"}
-_ELSEWHERE |= {"reload_dirs", "reload_includes", "reload_excludes", "lifespan", "interface", "env_file"}
+# Not: a class, a dict, an iterable where a text says a name of it; a name that a program may have added.
 CHECKED: Mapping[str, Setting] = {
     name: one
     for name, one in SETTINGS.items()
-    if not one.command_only and one.kind is not BOOLEAN and name not in _ELSEWHERE
+    if not one.command_only and one.kind is not BOOLEAN and one.python != "unchecked"
 }
-
-_PATHS = {"uds", "pid", "ssl_keyfile", "ssl_certfile", "ssl_ca_certs"}
-_OF_ANY_SIZE = {"port", "backlog", "limit_concurrency", "limit_max_requests", "limit_max_requests_jitter"}
-_OF_ANY_SIZE |= {"ws_max_size", "ws_max_queue", "h11_max_incomplete_event_size", "reload_delay", "timeout_keep_alive"}
-_OF_ANY_SIZE |= {"timeout_graceful_shutdown", "timeout_worker_healthcheck"}
-
-# None is the default of a setting (a wrapper hands on what it was not given), but here it means something of its own.
-_NONE_SAYS_SOMETHING = {"host", "port", "ws_max_size", "ws_max_queue", "ws_ping_interval", "ws_ping_timeout"}
 
 
 def accept(one: Setting, value: Any) -> Any:
@@ -44,7 +34,7 @@ def accept(one: Setting, value: Any) -> Any:
     "5" is 5, as in a variable; a number of numpy's becomes one of Python's; a path may be a Path.
     """
     if value is None:
-        return None if one.name in _NONE_SAYS_SOMETHING else one.default
+        return None if one.none else one.default
     if one.many or one.name == "host":  # several hosts have always been taken, if not advertised
         items = value if isinstance(value, (list, tuple)) else [value]
         plain = [_one(one, item) for item in items]
@@ -53,14 +43,14 @@ def accept(one: Setting, value: Any) -> Any:
 
 
 def _one(one: Setting, value: Any) -> Any:
-    if one.name in _PATHS or one.kind is EXISTING_PATH:
+    if one.kind in (PATH, EXISTING_PATH):
         if isinstance(value, (str, bytes, os.PathLike)):
             return value
         raise SettingError(f"{one.name}: expected a path, got {value!r}")
     if one.secret and isinstance(value, (str, bytes)):
         return value
     plain = _plain(value)
-    if one.name in _OF_ANY_SIZE and isinstance(plain, (int, float)) and not math.isnan(plain):
+    if one.python == "any size" and isinstance(plain, (int, float)) and not math.isnan(plain):
         if one.kind is SECONDS:
             return plain
         if math.isinf(plain) and one.default is None:

@@ -220,6 +220,7 @@ def _address(value: Any) -> str:
 
 
 TEXT = Kind("TEXT", "text", _text)
+PATH = Kind("PATH", "a path", _text)
 EXISTING_PATH = Kind("PATH", "a path", _text)  # that it exists is looked up by uvicorn.sources
 BOOLEAN = Kind("BOOLEAN", "true or false", _boolean)
 SECONDS = Kind("SECONDS", "a number of seconds, 0 or more", _seconds)

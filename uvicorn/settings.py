@@ -24,6 +24,7 @@ from uvicorn.kinds import (
     MEMORY,
     MODE,
     NUMBER,
+    PATH,
     SECONDS,
     TEXT,
     WORKERS,
@@ -88,15 +89,13 @@ class Setting:
         command_only: bool = False,  # the command's own: not an argument of Config
         in_file: bool = True,
         in_environment: bool = True,
+        python: str = "",  # Config takes more: "any size": numbers out of range; "unchecked": it is looked at where used
+        none: bool = False,  # given to Config, None is a value of its own; else it is the default
     ) -> None:
         self.default, self.help, self.kind, self.topic = default, help, kind, topic
         self.option, self.short, self.env, self.many, self.flag = option, short, env, many, flag
-        self.secret, self.command_only, self.in_file, self.in_environment = (
-            secret,
-            command_only,
-            in_file,
-            in_environment,
-        )
+        self.secret, self.command_only, self.in_file = secret, command_only, in_file
+        self.in_environment, self.python, self.none = in_environment, python, none
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -160,22 +159,27 @@ class Settings:
     No dataclass: making one of this size costs the command 10 ms each time it starts.
     """
 
-    app: str | None = _app(None, "The application, as module:attribute.")
+    app: str | None = _app(None, "The application, as module:attribute.", python="unchecked")
     app_dir: str = _app("", "Look for APP in this directory first (empty: the working directory).", command_only=True)
     factory: bool = _app(False, "APP is a function that returns the application.", BOOLEAN, flag="on")
-    interface: str = _app("auto", "How to call APP.", choice(*INTERFACES))
-    lifespan: str = _app("auto", "Whether APP is told of startup and shutdown.", choice(*LIFESPANS))
+    interface: str = _app("auto", "How to call APP.", choice(*INTERFACES), python="unchecked")
+    lifespan: str = _app("auto", "Whether APP is told of startup and shutdown.", choice(*LIFESPANS), python="unchecked")
     root_path: str = _app("", "The path below which a proxy has mounted APP.")
     env_file: str | None = _app(
-        None, "Set environment variables for APP from this file (needs python-dotenv).", EXISTING_PATH
+        None,
+        "Set environment variables for APP from this file (needs python-dotenv).",
+        EXISTING_PATH,
+        python="unchecked",
     )
     reset_contextvars: bool = _app(
         False, "Run each request in a fresh context, without what the lifespan set.", BOOLEAN, flag="on"
     )
 
-    host: str = _listen("127.0.0.1", "Listen on this address or name.")
-    port: int = _listen(8000, "Listen on this port; 0 picks a free one.", integer(0, 65535))
-    uds: str | None = _listen(None, "Listen on a UNIX domain socket at this path.")
+    host: str = _listen("127.0.0.1", "Listen on this address or name.", none=True)
+    port: int = _listen(
+        8000, "Listen on this port; 0 picks a free one.", integer(0, 65535), python="any size", none=True
+    )
+    uds: str | None = _listen(None, "Listen on a UNIX domain socket at this path.", PATH)
     fd: tuple[int, ...] | None = _listen(
         None,
         "Listen on the socket inherited as this file descriptor. Repeatable. Those that systemd passes (LISTEN_FDS) "
@@ -194,6 +198,7 @@ class Settings:
         DEFAULT_BACKLOG,
         "How many connections may wait to be accepted. An inherited socket that listens keeps its own unless given.",
         integer(0, 2**31 - 1),
+        python="any size",
     )
 
     workers: int = _worker(
@@ -201,6 +206,7 @@ class Settings:
         'How many worker processes; more than one run under a master process. "auto": one for each usable processor.',
         WORKERS,
         env=("WEB_CONCURRENCY",),
+        python="unchecked",
     )
     manager: bool = _worker(False, "Run a master process even for one worker.", BOOLEAN, flag="on")
     surge: int = _worker(
@@ -222,7 +228,7 @@ class Settings:
         "control group (or the machine) has, shared by the workers.",
         MEMORY,
     )
-    pid: str | None = _worker(None, "Write the process id to this file, and lock it.")
+    pid: str | None = _worker(None, "Write the process id to this file, and lock it.", PATH)
     user: str | None = _worker(None, "Serve as this user (name or number); to be started as root. A master stays root.")
     group: str | None = _worker(None, "Serve with this group (name or number).")
     umask: int | None = _worker(None, "File mode mask, in octal.", MODE)
@@ -240,6 +246,7 @@ class Settings:
         5,
         "A worker whose event loop stood still this long is replaced. Not given: a warning after 5, replaced after 30.",
         SECONDS,
+        python="any size",
     )
 
     reload: bool = _reload(False, "Restart when a file changes, for development.", BOOLEAN, flag="on")
@@ -249,39 +256,58 @@ class Settings:
         EXISTING_PATH,
         many=True,
         option="reload-dir",
+        python="unchecked",
     )
     reload_includes: tuple[str, ...] = _reload(
-        (), "Watch also files of this pattern (*.py is). Repeatable.", many=True, option="reload-include"
+        (),
+        "Watch also files of this pattern (*.py is). Repeatable.",
+        many=True,
+        option="reload-include",
+        python="unchecked",
     )
     reload_excludes: tuple[str, ...] = _reload(
-        (), "Do not watch files of this pattern. Repeatable.", many=True, option="reload-exclude"
+        (), "Do not watch files of this pattern. Repeatable.", many=True, option="reload-exclude", python="unchecked"
     )
-    reload_delay: float = _reload(0.25, "How long to wait between two looks at the files.", SECONDS)
+    reload_delay: float = _reload(0.25, "How long to wait between two looks at the files.", SECONDS, python="any size")
 
     loop: str = _protocol(
         "auto",
         "Event loop: a name, or module:factory.",
         importable("auto", "asyncio", "uvloop", "none", unlisted=("zuvloop",)),
+        python="unchecked",
     )
     http: str = _protocol(
         "auto",
         "HTTP implementation: a name, or module:Class.",
         importable("auto", "h11", "httptools", unlisted=("zttp",)),
+        python="unchecked",
     )
     http2: bool = _protocol(False, "HTTP/2. Not there yet.", BOOLEAN, flag="on")
     h11_max_incomplete_event_size: int | None = _protocol(
-        None, "Longest request head, line and field, all at once; given, it replaces their limits.", integer(1)
+        None,
+        "Longest request head, line and field, all at once; given, it replaces their limits.",
+        integer(1),
+        python="any size",
     )
 
     ws: str = _ws(
         "auto",
         "WebSocket implementation: a name, or module:Class.",
         importable("auto", "none", "websockets", "websockets-sansio", "wsproto"),
+        python="unchecked",
     )
-    ws_max_size: int = _ws(16777216, "Largest WebSocket message, in bytes.", integer(1))
-    ws_max_queue: int = _ws(32, "How many received WebSocket messages may wait for the application.", integer(0))
-    ws_ping_interval: float = _ws(20.0, "Time between two pings to a WebSocket client; 0 sends none.", NUMBER)
-    ws_ping_timeout: float = _ws(20.0, "How long a WebSocket client may take to answer a ping.", NUMBER)
+    ws_max_size: int = _ws(16777216, "Largest WebSocket message, in bytes.", integer(1), python="any size", none=True)
+    ws_max_queue: int = _ws(
+        32,
+        "How many received WebSocket messages may wait for the application.",
+        integer(0),
+        python="any size",
+        none=True,
+    )
+    ws_ping_interval: float = _ws(
+        20.0, "Time between two pings to a WebSocket client; 0 sends none.", NUMBER, none=True
+    )
+    ws_ping_timeout: float = _ws(20.0, "How long a WebSocket client may take to answer a ping.", NUMBER, none=True)
     ws_per_message_deflate: bool = _ws(True, "Offer compression to WebSocket clients.", BOOLEAN)
 
     proxy_headers: bool = _proxy(
@@ -295,6 +321,7 @@ class Settings:
         "Peers trusted with these: addresses, networks or names, separated by commas; * trusts all.",
         COMMA_LIST,
         env=("FORWARDED_ALLOW_IPS",),
+        python="unchecked",
     )
     forwarded_headers: str = _proxy(
         "x-forwarded-for,x-forwarded-proto",
@@ -304,27 +331,34 @@ class Settings:
     server_header: bool = _proxy(True, "Send a Server header.", BOOLEAN, flag="both")
     date_header: bool = _proxy(True, "Send a Date header.", BOOLEAN, flag="both")
     headers: tuple[tuple[str, str], ...] = _proxy(
-        (), "Send this header with each response, as Name:Value. Repeatable.", HEADER, many=True, option="header"
+        (),
+        "Send this header with each response, as Name:Value. Repeatable.",
+        HEADER,
+        many=True,
+        option="header",
+        python="unchecked",
     )
 
     limit_concurrency: int | None = _limit(
-        None, "Answer 503 from this many connections or requests in progress on.", integer(1)
+        None, "Answer 503 from this many connections or requests in progress on.", integer(1), python="any size"
     )
     limit_connections: int | None = _limit(
         None, "How many connections a process holds (if not given: 100 less than the files it may open).", integer(1)
     )
     limit_max_requests: int | None = _limit(
-        None, "End the process after this many requests (a worker is replaced).", integer(1)
+        None, "End the process after this many requests (a worker is replaced).", integer(1), python="any size"
     )
     limit_max_requests_jitter: int = _limit(
-        0, "Add up to this many at random, so that workers do not end together.", integer(0)
+        0, "Add up to this many at random, so that workers do not end together.", integer(0), python="any size"
     )
     limit_request_line: int = _limit(8190, "Longest request line, in bytes (414).", integer(1, 65536))
     limit_request_fields: int = _limit(100, "Most header fields in a request (431).", integer(1))
     limit_request_field_size: int = _limit(16384, "Longest header field, in bytes (431).", integer(1))
     limit_request_head: int = _limit(65536, "Largest request head, in bytes (431).", integer(1))
 
-    timeout_keep_alive: float = _timeout(5, "Close a connection that has been idle this long.", SECONDS)
+    timeout_keep_alive: float = _timeout(
+        5, "Close a connection that has been idle this long.", SECONDS, python="any size"
+    )
     timeout_request_header: float = _timeout(
         10.0, "A request head must be complete within this; 0 waits for ever.", SECONDS
     )
@@ -338,19 +372,26 @@ class Settings:
         10.0, "A TLS handshake must be done within this; 0 waits for ever.", SECONDS
     )
     timeout_graceful_shutdown: float | None = _timeout(
-        None, "At a stop, cancel what still runs after this. Not given: 30 under a master, else never.", SECONDS
+        None,
+        "At a stop, cancel what still runs after this. Not given: 30 under a master, else never.",
+        SECONDS,
+        python="any size",
     )
 
-    ssl_keyfile: str | None = _tls(None, "Private key file.")
-    ssl_certfile: str | None = _tls(None, "Certificate file (the whole chain).")
+    ssl_keyfile: str | None = _tls(None, "Private key file.", PATH)
+    ssl_certfile: str | None = _tls(None, "Certificate file (the whole chain).", PATH)
     ssl_keyfile_password: str | None = _tls(None, "Password of the private key.", secret=True)
     ssl_version: int = _tls(SSL_PROTOCOL_VERSION, "Protocol, as a number of Python's ssl module.", integer(0))
     ssl_cert_reqs: int = _tls(0, "Client certificates: 0 none, 1 if the client has one, 2 required.", integer(0, 2))
-    ssl_ca_certs: str | None = _tls(None, "Certificate authorities that client certificates are checked against.")
+    ssl_ca_certs: str | None = _tls(None, "Certificate authorities that client certificates are checked against.", PATH)
     ssl_ciphers: str | None = _tls(None, "Ciphers, in OpenSSL's notation (OpenSSL's own choice if not given).")
 
-    log_config: str | None = _log(None, "Configure logging from this file (.json, .yaml or .ini).", EXISTING_PATH)
-    log_level: str | None = _log(None, "Least level that is logged (info if not given).", choice(*LOG_LEVELS))
+    log_config: str | None = _log(
+        None, "Configure logging from this file (.json, .yaml or .ini).", EXISTING_PATH, python="unchecked"
+    )
+    log_level: str | None = _log(
+        None, "Least level that is logged (info if not given).", choice(*LOG_LEVELS), python="unchecked"
+    )
     access_log: bool = _log(True, "Log each request.", BOOLEAN, flag="both")
     use_colors: bool | None = _log(None, "Colours in the log (if not given: on a terminal).", BOOLEAN, flag="both")
 

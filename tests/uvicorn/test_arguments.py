@@ -174,3 +174,8 @@ def test_several_hosts_are_all_listened_on():
     finally:
         for one in listeners:
             one.close()
+
+
+def test_the_table_says_no_other_word_of_what_a_program_may_give():
+    assert {one.python for one in SETTINGS.values()} == {"", "any size", "unchecked"}
+    assert not [name for name, one in SETTINGS.items() if one.python == "any size" and name not in CHECKED]
