@@ -89,7 +89,7 @@ class Setting:
         command_only: bool = False,  # the command's own: not an argument of Config
         in_file: bool = True,
         in_environment: bool = True,
-        python: str = "",  # Config takes more: "any size": numbers out of range; "unchecked": it is looked at where used
+        python: str = "",  # Config takes more: "any size": numbers out of range; "unchecked": looked at where used
         none: bool = False,  # given to Config, None is a value of its own; else it is the default
     ) -> None:
         self.default, self.help, self.kind, self.topic = default, help, kind, topic
