@@ -39,6 +39,12 @@ def open_standard_streams() -> None:
             setattr(sys, name, open(fd, "w" if fd else "r", closefd=False))  # noqa: SIM115  # for the process's life
 
 
+def unblock_signals() -> None:
+    """Hear what whoever started us may have blocked: a mask is inherited through fork and exec."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
 def check(config: Config) -> Credentials | None:
     """Return whom to become, None: nobody else. Raises UsersError for a setting that could not have its effect."""
     if config.proc_name is not None and importlib.util.find_spec("setproctitle") is None:

@@ -96,15 +96,19 @@ def version() -> str:
 def serve(resolved: Resolved) -> None:
     """Serve what the command was told; the settings are checked, and have an APP. Returns or exits as `run` does."""
     global _given
-    from uvicorn.manager.alone import open_standard_streams
+    from uvicorn.manager import alone
     from uvicorn.precedence import slips
 
-    open_standard_streams()
+    alone.open_standard_streams()
+    alone.unblock_signals()
     for line in slips(os.environ):
         print(f"Warning: {line}", file=sys.stderr)  # logging is configured by the settings, later
     settings = resolved.settings
     if settings.app_dir is not None:
         sys.path.insert(0, settings.app_dir)
+    if (settings.reload or settings.manager or settings.workers > 1) and not _has_directory():
+        print("Error: the working directory is gone, in which the application is to be started", file=sys.stderr)
+        sys.exit(STARTUP_FAILURE)
     if settings.reload:
         from uvicorn.reload import run_command
 
@@ -119,6 +123,14 @@ def serve(resolved: Resolved) -> None:
         _mine("run")(arguments.pop("app"), **arguments)
     finally:
         _given = None
+
+
+def _has_directory() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 _given: frozenset[str] | None = None

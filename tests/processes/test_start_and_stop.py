@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from contextlib import ExitStack
 
@@ -295,3 +296,15 @@ def test_a_worker_has_only_the_descriptors_that_it_needs(uvicorn):
         listed = subprocess.run(["ls", "-l", f"/proc/{pid}/fd"], capture_output=True, text=True).stdout
         assert listed.count("socket:") <= 8, listed
         assert listed.count("memfd:uvicorn-recipe") == 0, listed
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_signals_that_whoever_started_it_had_blocked_are_obeyed(uvicorn, workers):
+    block = "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 32)); "
+    command = (sys.executable, "-c", f"{block}import os, sys; os.execv(sys.argv[1], sys.argv[1:])")
+    server = uvicorn("--workers", workers, app=PID, command=(*command, sys.executable, "-m", "uvicorn"))
+    all_ready(server, workers)
+    if workers > 1:
+        server.signal(signal.SIGHUP)
+        server.wait_for("Reloaded: 2 workers of generation 2", DEADLINE)
+    assert server.stop(DEADLINE) == (0 if workers > 1 else -signal.SIGTERM)

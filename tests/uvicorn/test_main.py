@@ -489,6 +489,22 @@ def test_a_misspelt_variable_is_told_once(tmp_path: Path, arguments: list[str]):
         assert [line for line in server.log.splitlines() if "UVICORN_" in line] == [warning]
 
 
+@pytest.mark.parametrize("arguments", [["--workers", "2"], ["--reload"], ["--reload", "--workers", "2"]], ids=str)
+def test_a_working_directory_that_is_gone_is_told_in_one_line(tmp_path: Path, arguments: list[str]):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    ran = subprocess.run(
+        ["sh", "-c", 'rmdir ../gone && exec "$0" "$@"', sys.executable, "-m", "uvicorn", "app:app", *arguments],
+        cwd=gone,
+        env=in_environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    expected = "Error: the working directory is gone, in which the application is to be started\n"
+    assert (ran.returncode, ran.stdout, ran.stderr) == (3, "", expected)
+
+
 def test_check_tells_a_misspelt_variable(tmp_path: Path):
     (tmp_path / "app.py").write_text(HELLO)
     ran = subprocess.run(
