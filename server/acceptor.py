@@ -21,6 +21,7 @@ import socket
 import ssl as ssl_module
 import sys
 from collections.abc import Callable
+from inspect import signature
 from typing import Any, Protocol
 
 from uvicorn.listening import is_listening, listening_backlog
@@ -33,6 +34,7 @@ _ACCEPTS_PER_WAKEUP = 64  # then other connections have their turn
 _ACCEPTS_AT_STOP = 8192  # a flood must not keep a stopping server from stopping
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _EXHAUSTED_PAUSE = 1.0  # seconds
+_NEVER = 86400.0  # seconds
 
 
 class Gate(Protocol):
@@ -52,7 +54,8 @@ class Acceptor:
     """Serves `sock`, which stays the caller's to close, until `stop()`.
 
     `backlog` is for a socket that does not listen yet; one that does keeps its own. `gate` is asked before each
-    accept.
+    accept. `ends_itself`: the protocol sees to it that a connection it has closed ends. Else the loop breaks TLS off
+    half a minute after the close, whatever is still on its way to a slow client.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Acceptor:
         backlog: int,
         ssl: ssl_module.SSLContext | None = None,
         handshake_timeout: float | None = None,
+        ends_itself: bool = False,
         gate: Gate | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
@@ -73,6 +77,8 @@ class Acceptor:
         self._tls: dict[str, Any] = {}
         if ssl is not None:
             self._tls = {"ssl": ssl, "ssl_handshake_timeout": handshake_timeout or None}
+            if ends_itself and _breaks_tls_off(self._loop):
+                self._tls["ssl_shutdown_timeout"] = _NEVER
         self.pending: dict[asyncio.Future[Any], asyncio.Protocol] = {}
         """Connections accepted here that are not under way yet, TLS handshakes among them; with their protocols."""
         module = type(self._loop).__module__.partition(".")[0]
@@ -257,3 +263,11 @@ class Acceptor:
         del self.pending[made]
         with contextlib.suppress(StopIteration, asyncio.CancelledError):
             work.send(None)
+
+
+def _breaks_tls_off(loop: asyncio.AbstractEventLoop) -> bool:
+    """Say whether it can be told to leave TLS that ends its time. asyncio of Python 3.10 does so anyway."""
+    try:
+        return "ssl_shutdown_timeout" in signature(loop.connect_accepted_socket).parameters
+    except ValueError:  # of an extension module that tells no signature
+        return False

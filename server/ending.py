@@ -9,7 +9,8 @@ A connection is in one phase, and has at most one deadline, which `connections.S
     DISCARD   answered; the rest of the request is skipped    keep-alive time-out
     IDLE      answered; the next request may come             keep-alive time-out
     LINGER    our side is closed, theirs is read out          a moment, then closed
-    CLOSING   the last bytes are on their way                 write time-out, then reset
+    CLOSING   the last bytes are on their way                 write time-out, then reset; over TLS the client has a
+                                                              second to confirm the end
 
 Lingering (RFC 9112 9.6): closing a socket with unread bytes sends a reset, which can take the answer with it. Where the
 client may still be sending, our side is shut down first and theirs is read for a moment: until the client closes too,
@@ -23,17 +24,13 @@ import asyncio
 import socket
 import struct
 import sys
-from array import array
-from contextlib import suppress
-from fcntl import ioctl
 from math import inf
-from termios import TIOCOUTQ
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from .head import Refusal
 from .response import refusal_text, short_response
-from .utils import end_writing
+from .utils import end_writing, is_ssl, untaken
 
 if TYPE_CHECKING:
     from .body import ChunkedBody
@@ -49,6 +46,7 @@ _LINGER_OCTETS = 16 << 20  # after which it is, too
 _MAX_LINGER_OVER_CAP = 50  # connections
 _MAX_JOINED = 4 << 20  # octets of a body that are copied behind its head
 _MAX_OUT = 65536  # octets that are collected before they are written, within one turn of the loop
+_TLS_END = 1.0  # seconds that a client has to confirm the end of TLS; it need not (RFC 8446 6.1), and pools do not look
 _FRESH_GRACE = 1.0  # seconds that a stopping server gives a request that may be on its way
 
 _NO_LINGER = struct.pack("ii", 1, 0)  # socket(7): close() discards the send buffer and sends RST
@@ -149,7 +147,9 @@ class TimedConnection(asyncio.Protocol):
         """Hand over what waits to be sent."""
         out = self.out
         if out:
-            self.transport.write(out[0] if len(out) == 1 else b"".join(out))
+            # asyncio warns of each write to a client that has gone, which it tells us in its next turn only.
+            if not self.transport.is_closing():
+                self.transport.write(out[0] if len(out) == 1 else b"".join(out))
             out.clear()
             self._out_size = 0
 
@@ -157,7 +157,7 @@ class TimedConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.write_paused = True
-        self._stalled_at = self._untaken()
+        self._stalled_at = untaken(self.transport)
         if self.phase == BUSY:
             self.deadline = self._after(self.service.write_timeout)
 
@@ -181,7 +181,7 @@ class TimedConnection(asyncio.Protocol):
             end_writing(transport)
         else:
             self.phase = CLOSING
-            self.deadline = self._after(self.service.write_timeout)
+            self.deadline = monotonic() + _TLS_END if is_ssl(transport) else self._after(self.service.write_timeout)
             self._stalled_at = sys.maxsize  # not known yet; most are closed before anybody asks
             transport.close()
         self.service.sweep.look_at(self.deadline)
@@ -230,8 +230,8 @@ class TimedConnection(asyncio.Protocol):
             self.refuse(Refusal(408, f"no octet of the body in {self.service.body_timeout:g} s"))
         elif phase == CLOSED:
             return
-        elif self._unsent():
-            waiting = self._untaken()
+        elif self._unsent() or (phase == CLOSING and untaken(self.transport)):
+            waiting = untaken(self.transport)
             progress = waiting < self._stalled_at
             if phase in (BUSY, CLOSING) and not progress:
                 self._abort()
@@ -246,6 +246,12 @@ class TimedConnection(asyncio.Protocol):
             self._stalled_at = waiting
         elif phase in (LINGER, IDLE, DISCARD):
             self._hang_up(linger=phase == DISCARD)
+        elif phase == CLOSING and self._stalled_at:
+            # Over TLS more may wait in the transport than it says; then the kernel has some of it when asked again.
+            self._stalled_at = 0
+            self.deadline = now + _TLS_END / 10
+        elif phase == CLOSING:
+            self.transport.abort()
 
     def _abort(self) -> None:
         self.service.log_refusal(
@@ -287,19 +293,6 @@ class TimedConnection(asyncio.Protocol):
     def _unsent(self) -> int:
         """Return how many octets wait for the kernel to take them."""
         return self.transport.get_write_buffer_size()
-
-    def _untaken(self) -> int:
-        """Return how many octets the client has not taken yet, those in the kernel's send queue among them (tcp(7)).
-
-        The kernel calls a socket writable again when a third of its queue is free, megabytes later: a client that reads
-        slowly is told from one that does not read only by what the queue holds.
-        """
-        sock = self.transport.get_extra_info("socket")
-        queued = array("i", [0])
-        if sock is not None:
-            with suppress(OSError):
-                ioctl(sock.fileno(), TIOCOUTQ, queued)
-        return self._unsent() + queued[0]
 
     def _pause(self) -> None:
         if not self._reading_paused:

@@ -241,6 +241,7 @@ class Server(Draining):
                 backlog=config.backlog,
                 ssl=config.ssl,
                 handshake_timeout=config.timeout_tls_handshake,
+                ends_itself=hasattr(protocol_class, "expired"),
                 gate=self.accept_gate,
             )
             self._acceptors.append(acceptor)

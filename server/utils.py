@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+from array import array
 from collections.abc import Mapping
+from contextlib import suppress
+from fcntl import ioctl
+from termios import TIOCOUTQ
 from typing import Any
 from urllib.parse import quote
 
@@ -56,6 +60,20 @@ def end_writing(transport: asyncio.Transport) -> None:
         transport.write_eof()
     except OSError:
         transport.abort()
+
+
+def untaken(transport: asyncio.WriteTransport) -> int:
+    """Return how many octets the client has not taken yet, those in the kernel's send queue among them (tcp(7)).
+
+    The kernel calls a socket writable again when a third of its queue is free, megabytes later: a client that reads
+    slowly is told from one that does not read only by what the queue holds.
+    """
+    sock = transport.get_extra_info("socket")
+    queued = array("i", [0])
+    if sock is not None:
+        with suppress(OSError, ValueError):  # closed
+            ioctl(sock.fileno(), TIOCOUTQ, queued)
+    return transport.get_write_buffer_size() + queued[0]
 
 
 def get_client_addr(scope: Mapping[str, Any]) -> str:

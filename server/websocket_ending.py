@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import sys
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from .utils import end_writing
+from .utils import end_writing, untaken
 from .websocket import GOING_TO_RESTART, SERVER_FAILED, AppState
 from .websocket_frames import ABNORMAL, Failure
 from .websocket_handshake import CLOSED, CLOSING, HANDSHAKE, HEAD, LINGER, OPEN, Opening
@@ -65,7 +66,7 @@ class Ending(Opening):
 
     def pause_writing(self) -> None:
         self._write_paused = True
-        self._stalled_at = self.transport.get_write_buffer_size()  # type: ignore[attr-defined,unused-ignore]
+        self._stalled_at = untaken(self.transport)
         if self.phase <= OPEN and self.service.write_timeout > 0:
             self._stall_due = self.service.loop.time() + self.service.write_timeout
             self._set_deadline()
@@ -152,6 +153,8 @@ class Ending(Opening):
             deadline = service.loop.time() + CLOSE_TIMEOUT
         else:
             deadline = self._stall_due
+        if phase > OPEN and not self._write_paused:
+            self._stalled_at = sys.maxsize  # not known yet; most are closed before anybody asks
         self.deadline = deadline
         if deadline != inf:
             service.sweep.look_at(deadline)
@@ -159,17 +162,10 @@ class Ending(Opening):
     def expired(self, now: float) -> None:
         """The deadline has passed (called by the sweep)."""
         phase = self.phase
-        if phase is LINGER and not self.transport.can_write_eof() and not self.transport.is_closing():
-            self.phase = CLOSED
-            self._set_deadline()
-            self.transport.close()
+        if phase > OPEN:
+            self._end_expired(now)
             return
-        if phase is not OPEN and (phase > OPEN or now >= self._stall_due):
-            self.deadline = inf
-            self.phase = CLOSED
-            self.transport.abort()
-            return
-        if now >= self._retire_at:
+        if now >= self._retire_at and phase is OPEN:
             self._retire_at = inf
             if self._failure is not None:
                 self._fail()
@@ -177,19 +173,40 @@ class Ending(Opening):
             self._close(GOING_TO_RESTART, "")
             return
         if now >= self._stall_due:
-            size = self.transport.get_write_buffer_size()  # type: ignore[attr-defined,unused-ignore]
-            if size >= self._stalled_at:
+            waiting = untaken(self.transport)
+            if waiting >= self._stalled_at:
                 self._log("closed: the client does not read")
                 self._end(ABNORMAL, "")
                 self.phase = CLOSED
+                self.deadline = inf
                 self.transport.abort()
                 return
-            self._stalled_at = size
+            self._stalled_at = waiting
             self._stall_due = now + self.service.write_timeout
         if now >= self._pings.due:
             self._ping_expired(now)
-        if self.phase is OPEN:
+        if self.phase <= OPEN:
             self._set_deadline()
+
+    def _end_expired(self, now: float) -> None:
+        """The client has had its time. The connection is dropped, unless the client still takes what was sent last.
+
+        That may be a whole file, and its way longer than the close time-out.
+        """
+        transport = self.transport
+        if self.phase is LINGER and not transport.can_write_eof() and not transport.is_closing():
+            self.phase = CLOSED
+            self._set_deadline()
+            transport.close()
+            return
+        before, waiting = self._stalled_at, untaken(transport)
+        if waiting < before and (waiting or before < sys.maxsize):
+            self._stalled_at = waiting
+            self.deadline = now + CLOSE_TIMEOUT
+        else:
+            self.deadline = inf
+            self.phase = CLOSED
+            transport.abort()
 
     def _ping_expired(self, now: float) -> None:
         pings = self._pings

@@ -452,6 +452,31 @@ def test_an_application_that_waits_to_send_is_let_go_when_the_client_leaves(loop
     run(job(), loop)
 
 
+@EVENT_LOOPS
+def test_what_is_sent_to_a_client_that_has_just_gone_is_dropped_in_silence(
+    loop: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def job() -> None:
+        done: list[bool] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            client.reset()
+            await send(start())
+            for _ in range(20):  # several in one turn of the loop, which has not told us yet
+                await send(body(b"x" * 40_000, True))
+            await send(body())
+            done.append(True)
+
+        async with Served(app, **NEVER) as served:
+            client = await served.connect()
+            await client.send(GET)
+            await until(lambda: done, "the application has run to its end")
+            assert served.log == []
+
+    run(job(), loop)
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
+
+
 def test_a_cancelled_send_leaves_nothing_behind() -> None:
     async def job() -> None:
         async def app(scope: Any, receive: Any, send: Any) -> None:

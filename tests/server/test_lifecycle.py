@@ -22,6 +22,7 @@ from uvicorn.config import Config
 from uvicorn.listening import listening_backlog
 from uvicorn.server import Server
 from uvicorn.server.acceptor import Acceptor
+from uvicorn.server.ending import CLOSING
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.SelectorEventLoop,
@@ -763,6 +764,63 @@ def test_tls_is_served_and_a_stalled_handshake_ends(run: Any, certificates: Any)
                     await each.close()
 
     run(main())
+
+
+def tls_client(server: Server, certificates: Any, path: str, fields: str = "") -> ssl.SSLSocket:
+    """Connect with a small receive buffer and ask; what it is sent afterwards it does not look at. Blocks."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+    sock.settimeout(DEADLINE)
+    sock.connect(("127.0.0.1", port_of(server)))
+    client: ssl.SSLSocket = certificates.context().wrap_socket(sock, server_hostname="localhost")
+    client.sendall(f"GET {path} HTTP/1.1\r\nhost: x\r\n{fields}\r\n".encode())
+    assert client.recv(12) == b"HTTP/1.1 200"
+    return client
+
+
+def test_tls_client_that_does_not_answer_the_end_does_not_hold_a_stop(run: Any, certificates: Any) -> None:
+    async def main() -> None:
+        files = {"ssl_keyfile": str(certificates.key), "ssl_certfile": str(certificates.certificate)}
+        server = Server(config(App(), timeout_keep_alive=3600, **files))
+        async with serving(server) as task:
+            client = await asyncio.to_thread(tls_client, server, certificates, "/")
+            server.should_exit = True
+            done, _ = await asyncio.wait({task}, timeout=DEADLINE)
+            client.close()
+            assert done
+
+    run(main())
+
+
+def test_tls_client_that_reads_slowly_gets_an_answer_that_ends_its_connection_whole(
+    certificates: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asyncio.constants, "SSL_SHUTDOWN_TIMEOUT", 0.1, raising=False)  # what the loop gives by itself
+    large = bytes(20_000_000)  # more than the kernel takes
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": large})
+
+    def rest(client: ssl.SSLSocket) -> bytes:
+        pieces = []
+        while piece := client.recv(1 << 20):
+            pieces.append(piece)
+        client.close()
+        return b"".join(pieces)
+
+    async def main() -> None:
+        files = {"ssl_keyfile": str(certificates.key), "ssl_certfile": str(certificates.certificate)}
+        server = Server(config(app, lifespan="off", timeout_write=3600, **files))
+        async with serving(server):
+            client = await asyncio.to_thread(tls_client, server, certificates, "/", "connection: close\r\n")
+            phases = server.server_state.connections
+            await until(lambda: [each.phase for each in phases] == [CLOSING], "the connection is closed behind it")
+            await asyncio.sleep(0.5)
+            assert (await asyncio.to_thread(rest, client)).endswith(large)
+
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        runner.run(asyncio.wait_for(main(), 3 * DEADLINE))
 
 
 def test_handshake_that_is_under_way_at_a_stop_is_served(run: Any, certificates: Any) -> None:
