@@ -62,6 +62,7 @@ def rollout_failed(before: Wish, after: Wish, reason: str, older: int, *, whole:
     elif after.target != before.target:
         what, now = "failed", f"going back to generation {after.target}"
     else:
-        what, now = "partial", f"{older} worker{'' if older == 1 else 's'} of an older generation stay"
+        stay = "worker of an older generation stays" if older == 1 else "workers of an older generation stay"
+        what, now = "partial", f"{older} {stay}"
     verb = "Reload is" if what == "partial" else "Reload"
     logger.error("%s %s: %s; %s; correct the cause and send SIGHUP again", verb, what, reason, now)
