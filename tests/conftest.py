@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -20,6 +21,12 @@ from tests.support.processes import Running, free_port
 for name in list(os.environ):
     if name.lower().endswith("_proxy") or name in ("FORCE_COLOR", "PYTHON_COLORS"):
         del os.environ[name]
+
+# What is ignored here, as under nohup or behind a shell's &, every command that is started would ignore too, and a test
+# would wait for what SIGHUP does. One that is caught is the default again after an exec, and does nothing here either.
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda number, frame: None)
 
 # The same examples in every run, however slow the machine: what passes here passes elsewhere. A search for new ones is
 # `make test ARGS="--hypothesis-profile=default tests/server"`.
