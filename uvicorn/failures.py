@@ -30,12 +30,12 @@ def report(error: UsersError | ImportFromStringError) -> None:
         print(f"Error: {error}", file=sys.stderr)
 
 
-def describe(config: Config, error: BaseException) -> str | None:
+def describe(config: Config | None, error: BaseException) -> str | None:
     """Return the text for `error` that came out of making or loading `config`; None if it is a bug of ours.
 
     The process that prints it exits with 3.
     """
-    if error is config.app_error:
+    if config is not None and error is config.app_error:
         return f"Error loading ASGI app {_name(config.app)}\n{application_traceback(error)}"
     if isinstance(error, (UsersError, ImportFromStringError)):
         return str(error)

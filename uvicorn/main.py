@@ -247,6 +247,7 @@ def run(
         sys.exit(STARTUP_FAILURE)
     if config.should_reload or config.manager or config.workers > 1:
         _need_main_thread()
+        _need_guard()
     if config.should_reload:
         _reload(config)
         return
@@ -271,15 +272,27 @@ def _need_main_thread() -> None:
         )
 
 
+def _need_guard() -> None:
+    """Raise if a process of ours is importing the program: it would start processes of its own, and these again."""
+    multiprocessing: Any = sys.modules.get("multiprocessing")
+    if multiprocessing is None or not getattr(multiprocessing.current_process(), "_inheriting", False):
+        return
+    frame: Any = sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "uvicorn":
+        frame = frame.f_back
+    raise UsersError(
+        f"{frame.f_code.co_filename}, line {frame.f_lineno}: uvicorn.run() with workers, manager or reload starts "
+        'processes that import this program too; put the call under: if __name__ == "__main__":'
+    )
+
+
 def _reload(config: Config) -> None:
     """Run a reloader, as a program that wants to have it otherwise would: with the classes of this module."""
     import logging
 
     from uvicorn.listeners import open_listeners, running_lines
     from uvicorn.manager import alone
-    from uvicorn.manager.recipe import preparation
 
-    preparation("uvicorn")  # in a main module without its guard this raises what explains it, before the port is in use
     logger = logging.getLogger("uvicorn.error")
     target = _mine("Server")(config).run
     try:

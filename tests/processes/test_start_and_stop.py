@@ -15,6 +15,7 @@ import pytest
 
 from tests.processes.apps import PID, before
 from tests.processes.helpers import DEADLINE, all_ready, connect, everybody, get, is_gone, request, until, worker_pids
+from tests.support.processes import free_port
 from tests.support.wire import Wire
 
 WORKERS = ("--workers", "3")
@@ -34,6 +35,17 @@ def test_a_port_accepts_from_the_first_line_on(uvicorn):
 def test_three_workers_serve_and_know_their_numbers(uvicorn):
     server = start(uvicorn)
     assert everybody(server, "/worker", 3) == {b"1", b"2", b"3"}
+
+
+def test_a_program_without_the_guard_of_its_main_module_is_told_where(uvicorn, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text('import sys\nimport uvicorn\nuvicorn.run("app:app", workers=3, port=int(sys.argv[-1]))\n')
+    port = free_port()
+    server = uvicorn("--port", port, command=(sys.executable, "program.py", str(port)), app=PID, ready=None)
+    assert server.wait(DEADLINE) == 3
+    hint = 'put the call under: if __name__ == "__main__":'
+    assert len(re.findall(rf"^ERROR: .*program\.py, line 3: .*; {hint}$", server.stderr, re.MULTILINE)) == 1
+    assert "Traceback" not in server.log
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])

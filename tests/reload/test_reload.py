@@ -450,8 +450,9 @@ if __name__ == "__main__":
 def test_a_main_module_without_its_guard_is_explained(uvicorn, tmp_path):
     source = 'import sys\nimport uvicorn\nuvicorn.run("app:app", port=int(sys.argv[-1]), reload=True)\n'
     server = program(uvicorn, tmp_path, source, ready=None)
-    server.wait_for("if __name__ == '__main__':", timeout=DEADLINE)
+    server.wait_for(r"program\.py, line 3: .*; put the call under: if __name__ == \"__main__\":$", timeout=DEADLINE)
     assert server.stop() == 0
+    assert "Traceback" not in server.log
 
 
 def test_what_cannot_be_pickled_is_one_line_and_exit_code_3(uvicorn, tmp_path):

@@ -78,7 +78,7 @@ def _run(prepare: dict[str, Any], order: dict[str, Any], link: Link) -> None:
     except KeyboardInterrupt:
         sys.exit(0)
     except Exception as error:
-        text = None if config is None else describe(config, error)
+        text = describe(config, error)
         if text is None:
             raise
         import logging
