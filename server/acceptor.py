@@ -266,7 +266,7 @@ class Acceptor:
 
 
 def _breaks_tls_off(loop: asyncio.AbstractEventLoop) -> bool:
-    """Say whether it can be told to leave TLS that ends its time. asyncio of Python 3.10 does so anyway."""
+    """Say whether it can be told to leave TLS that ends its time; loops of other makers may not know of that."""
     try:
         return "ssl_shutdown_timeout" in signature(loop.connect_accepted_socket).parameters
     except ValueError:  # of an extension module that tells no signature

@@ -24,7 +24,7 @@ from .limits import over_concurrency
 from .response import head_alone, refusal_text, short_response
 from .scope import http_scope
 from .service import Service
-from .utils import get_local_addr, get_remote_addr, is_ssl
+from .utils import get_local_addr, get_remote_addr
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -77,7 +77,7 @@ class HTTPConnection(TimedConnection):
         self.client = get_remote_addr(transport)
         self.server = get_local_addr(transport)
         state = service.state
-        if is_ssl(transport) if state.encrypted is None else state.encrypted:
+        if state.is_encrypted(transport):
             self.scheme = "https"
         connections = state.connections
         connections.add(self)

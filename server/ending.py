@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 
 from .head import Refusal
 from .response import refusal_text, short_response
-from .utils import end_writing, is_ssl, untaken
+from .utils import end_writing, untaken
 
 if TYPE_CHECKING:
     from .body import ChunkedBody
@@ -181,7 +181,9 @@ class TimedConnection(asyncio.Protocol):
             end_writing(transport)
         else:
             self.phase = CLOSING
-            self.deadline = monotonic() + _TLS_END if is_ssl(transport) else self._after(self.service.write_timeout)
+            service = self.service
+            encrypted = service.state.is_encrypted(transport)
+            self.deadline = monotonic() + _TLS_END if encrypted else self._after(service.write_timeout)
             self._stalled_at = sys.maxsize  # not known yet; most are closed before anybody asks
             transport.close()
         self.service.sweep.look_at(self.deadline)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from time import gmtime
 from typing import TYPE_CHECKING, Any, Literal
 
+from .utils import is_ssl
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -55,6 +57,10 @@ class ServerState:
         self._second = -1
         self._default_headers: list[Header] = []
         self._default_block = b""
+
+    def is_encrypted(self, transport: asyncio.BaseTransport) -> bool:
+        """Say whether this connection is encrypted."""
+        return is_ssl(transport) if self.encrypted is None else self.encrypted
 
     def set_headers(self, headers: Sequence[Header], *, date: bool) -> None:
         """Set the headers that every response begins with; `date` puts a Date, renewed once a second, before them.
