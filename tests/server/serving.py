@@ -7,6 +7,7 @@ exception that only the event loop heard of.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import re
 import socket
@@ -15,6 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 import uvloop
 
 from uvicorn.config import Config
@@ -28,6 +30,7 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "uvloop": uvloop.new_event_loop,
 }
 PARSERS = ["httptools", "h11"]
+EVENT_LOOPS = pytest.mark.parametrize("loop", list(LOOPS))
 
 HOST = b"Host: example.org\r\n"
 GET = b"GET / HTTP/1.1\r\n" + HOST + b"\r\n"
@@ -45,6 +48,15 @@ def request(
         fields = (*fields, b"Content-Length: %d" % len(body))
     head = b"%b %b HTTP/%b\r\n%b" % (method, target.encode(), version, HOST)
     return head + b"".join(line + b"\r\n" for line in fields) + b"\r\n" + body
+
+
+POST5 = request("/", b"Content-Length: 5", method=b"POST")
+NEVER: dict[str, Any] = {
+    "timeout_keep_alive": 60,
+    "timeout_request_header": 60,
+    "timeout_request_body": 60,
+    "timeout_write": 60,
+}
 
 
 def start(status: Any = 200, *headers: Any) -> Message:
@@ -332,3 +344,52 @@ class _Keep(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         self.served.log.append(record.getMessage())
         self.served.records.append(record)
+
+
+class Gate:
+    """An application whose /slow waits until it is let go."""
+
+    def __init__(self, app: App = hello) -> None:
+        self.app = app
+        self.inside = asyncio.Event()
+        self.go = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/slow":
+            self.inside.set()
+            await self.go.wait()
+        await self.app(scope, receive, send)
+
+
+def stop(served: Served) -> None:
+    served.state.draining = "stop"
+    for connection in list(served.state.connections):
+        connection.shutdown()
+
+
+async def early(scope: Any, receive: Any, send: Any) -> None:
+    """Answer without a look at the body."""
+    await send(start(200, (b"content-length", b"5")))
+    await send(body(b"early"))
+
+
+class Finished(asyncio.Future[None]):
+    """What stands for a task that ended at its first step."""
+
+    def set_name(self, name: object) -> None:
+        assert str(name)
+
+
+def eager(loop: Any, coroutine: Any, *, context: Any = None, **_: Any) -> Any:
+    """A task factory that runs a request's first step at once, as `asyncio.eager_task_factory` of Python 3.12 does."""
+    if coroutine.__qualname__ != "RequestResponseCycle.run":
+        return asyncio.Task(coroutine, loop=loop, context=context)
+    finished = Finished(loop=loop)
+    with pytest.raises(StopIteration):
+        (context or contextvars.copy_context()).run(coroutine.send, None)
+    finished.set_result(None)
+    return finished
+
+
+def is_refusal(data: bytes, status: int) -> bool:
+    return data.startswith(b"HTTP/1.1 %d " % status) and b"\r\nconnection: close\r\n" in data
