@@ -179,8 +179,6 @@ _TYPES: dict[str, type[Message]] = {kind.__name__: kind for kind in Message.__ar
 
 def encode(message: Message) -> bytes:
     """Return the packet of a message; text that is too long loses its middle."""
-    if not message.values:
-        return b'["%s"]' % type(message).__name__.encode()
     values = [_shortened(value) if isinstance(value, str) else value for value in message.values]
     return json.dumps([type(message).__name__, *values]).encode()
 

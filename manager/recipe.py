@@ -133,7 +133,7 @@ class CommandSource:
     @property
     def paths(self) -> list[list[str]]:
         """sys.path, and which of it may be searched last only."""
-        return [self._sys_path, [self.settings.app_dir, "", _here()]]
+        return [self._sys_path, [self.settings.app_dir, "", here()]]
 
     def to_json(self) -> dict[str, Any]:
         """Return what another program needs to make this source again."""
@@ -149,7 +149,7 @@ class CommandSource:
             "settings": self.settings.to_json(),
             "given": tuple(self.provenance),
             "sys_path": self._sys_path,
-            "late_paths": [self.settings.app_dir, "", _here()],
+            "late_paths": [self.settings.app_dir, "", here()],
             "argv": self._argv,
         }
 
@@ -174,7 +174,7 @@ class ConfigSource:
             "pickled": self._pickled,
             "preparation": self._preparation,
             "sys_path": self._sys_path,
-            "late_paths": ["", _here()],
+            "late_paths": ["", here()],
             "argv": list(sys.argv),
         }
 
@@ -221,10 +221,11 @@ def name_of(config: Config) -> str:
     return config.proc_name or (config.app if isinstance(config.app, str) else "app")
 
 
-def _here() -> str:
+def here() -> str:
+    """Return the working directory; empty: it is gone."""
     try:
         return os.getcwd()
-    except OSError:  # it was removed
+    except OSError:
         return ""
 
 

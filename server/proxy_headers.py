@@ -47,7 +47,7 @@ class ProxyHeadersMiddleware:
         headers: Iterable[str] = DEFAULT_HEADERS,
     ) -> None:
         self.app = app
-        self.trusted_hosts = _trusted(trusted_hosts if isinstance(trusted_hosts, str) else tuple(trusted_hosts))
+        self.trusted_hosts = trusted_set(trusted_hosts)
         self.headers = frozenset(name.strip().lower().encode() for name in headers)
 
     def trusts(self, client_host: str | None) -> bool:
@@ -196,7 +196,7 @@ class _TrustedHosts:
         return client if _PLAIN_TEXT.fullmatch(client[0]) else None
 
 
-def trusted_hosts(hosts: list[str] | str) -> _TrustedHosts:
+def trusted_set(hosts: list[str] | str) -> _TrustedHosts:
     """Return the set of these hosts; of the same text the same one, also in processes that are forked later."""
     return _trusted(hosts if isinstance(hosts, str) else tuple(hosts))
 

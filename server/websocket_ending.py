@@ -6,23 +6,17 @@ looks at all of them. `websocket_protocol` lists the phases.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 import sys
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .utils import end_writing, untaken
 from .websocket import GOING_TO_RESTART, SERVER_FAILED, AppState
 from .websocket_frames import ABNORMAL, Failure
 from .websocket_handshake import CLOSED, CLOSING, HANDSHAKE, HEAD, LINGER, OPEN, Opening
 from .websocket_pings import Pings
-
-if TYPE_CHECKING:
-    from uvicorn.config import Config
-
-    from .state import ServerState
 
 CLOSE_TIMEOUT = 10.0
 """Seconds that the peer has to answer our close frame."""
@@ -39,14 +33,9 @@ class Ending(Opening):
 
     __slots__ = ("_failure", "_pings", "_reading_paused", "_retire_at", "_stall_due", "_stalled_at")
 
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        config = self.service.config
         self._failure: Failure | None = None  # of the client, which takes its turn behind the messages before it
         self._reading_paused = False
         self._stalled_at = 0

@@ -354,9 +354,9 @@ class Config:
             if self.http in HTTP_PROTOCOLS and self.ws in WS_PROTOCOLS:
                 self._load_classes()
             if self.proxy_headers:
-                from uvicorn.server.proxy_headers import trusted_hosts
+                from uvicorn.server.proxy_headers import trusted_set
 
-                trusted_hosts(self.forwarded_allow_ips)
+                trusted_set(self.forwarded_allow_ips)
 
     def load(self) -> None:
         """Import the protocol classes and the application, and make the TLS context. Only once.

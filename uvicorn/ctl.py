@@ -89,7 +89,10 @@ def _group_of(user: str) -> str:
 
 
 def _is_in_a_home(*paths: str) -> bool:
-    return any(path.startswith(("/home/", "/root/", "/run/user/")) for path in paths)
+    return any(path.startswith(_HOMES) for path in paths)
+
+
+_HOMES = tuple(f"/{name}/" for name in ("home", "root", "run/user"))  # what ProtectHome= hides (systemd.exec(5))
 
 
 @dataclass(frozen=True)

@@ -106,9 +106,12 @@ def serve(resolved: Resolved) -> None:
     settings = resolved.settings
     if settings.app_dir is not None:
         sys.path.insert(0, settings.app_dir)
-    if (settings.reload or settings.manager or settings.workers > 1) and not _has_directory():
-        print("Error: the working directory is gone, in which the application is to be started", file=sys.stderr)
-        sys.exit(STARTUP_FAILURE)
+    if settings.reload or settings.manager or settings.workers > 1:
+        from uvicorn.manager.recipe import here
+
+        if not here():
+            print("Error: the working directory is gone, in which the application is to be started", file=sys.stderr)
+            sys.exit(STARTUP_FAILURE)
     if settings.reload:
         from uvicorn.reload import run_command
 
@@ -123,14 +126,6 @@ def serve(resolved: Resolved) -> None:
         _mine("run")(arguments.pop("app"), **arguments)
     finally:
         _given = None
-
-
-def _has_directory() -> bool:
-    try:
-        os.getcwd()
-    except OSError:
-        return False
-    return True
 
 
 _given: frozenset[str] | None = None

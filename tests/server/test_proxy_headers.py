@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from uvicorn.server.proxy_headers import ProxyHeadersMiddleware, _parse_host_port, _TrustedHosts, trusted_hosts
+from uvicorn.server.proxy_headers import ProxyHeadersMiddleware, _parse_host_port, _TrustedHosts, trusted_set
 
 
 def through(
@@ -132,29 +132,29 @@ def test_table_of_verdicts_is_bounded() -> None:
 
 
 def test_the_same_hosts_are_looked_up_once_and_others_are_not_taken_for_them() -> None:
-    assert trusted_hosts("10.0.0.0/8, a.example") is trusted_hosts("10.0.0.0/8, a.example")
-    assert trusted_hosts(["10.0.0.0/8"]) is trusted_hosts(["10.0.0.0/8"])
-    assert ProxyHeadersMiddleware(None, "10.0.0.0/8").trusted_hosts is trusted_hosts("10.0.0.0/8")  # type: ignore[arg-type]
-    assert "10.1.2.3" in trusted_hosts("10.0.0.0/8")
-    assert "10.1.2.3" not in trusted_hosts("11.0.0.0/8")
+    assert trusted_set("10.0.0.0/8, a.example") is trusted_set("10.0.0.0/8, a.example")
+    assert trusted_set(["10.0.0.0/8"]) is trusted_set(["10.0.0.0/8"])
+    assert ProxyHeadersMiddleware(None, "10.0.0.0/8").trusted_hosts is trusted_set("10.0.0.0/8")  # type: ignore[arg-type]
+    assert "10.1.2.3" in trusted_set("10.0.0.0/8")
+    assert "10.1.2.3" not in trusted_set("11.0.0.0/8")
 
 
 def test_a_list_that_changes_afterwards_is_another_one() -> None:
     hosts = ["10.0.0.1"]
-    before = trusted_hosts(hosts)
+    before = trusted_set(hosts)
     hosts.append("10.0.0.2")
     assert "10.0.0.2" not in before
-    assert "10.0.0.2" in trusted_hosts(hosts)
+    assert "10.0.0.2" in trusted_set(hosts)
 
 
 @pytest.mark.parametrize("everybody", ["*", ["*"], ("*",)])
 def test_everybody_is_trusted_by_text_and_by_list(everybody: Any) -> None:
-    assert trusted_hosts(everybody).always_trust
-    assert not trusted_hosts(["*", "10.0.0.1"]).always_trust
+    assert trusted_set(everybody).always_trust
+    assert not trusted_set(["*", "10.0.0.1"]).always_trust
 
 
 def test_only_the_last_few_lists_are_remembered() -> None:
-    first = trusted_hosts("10.9.9.9")
+    first = trusted_set("10.9.9.9")
     for number in range(100):
-        trusted_hosts(f"10.9.0.{number}")
-    assert trusted_hosts("10.9.9.9") is not first
+        trusted_set(f"10.9.0.{number}")
+    assert trusted_set("10.9.9.9") is not first
